@@ -1,0 +1,50 @@
+# How every target of the project is compiled, found and installed.
+
+# Warnings and sanitizers, for the library, the programs and the tests alike.
+function(l2a_compile_options target)
+  target_compile_options(${target} PRIVATE -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor)
+  if(L2A_WERROR)
+    target_compile_options(${target} PRIVATE -Werror)
+  endif()
+  if(L2A_SANITIZE)
+    target_compile_options(${target} PRIVATE
+      -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
+    target_link_options(${target} PUBLIC -fsanitize=address,undefined)
+  endif()
+endfunction()
+
+# Adds every source file of a folder to the library; a new op or kernel is a new file and nothing else.
+function(l2a_add_folder folder)
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${folder}/*.cpp)
+  target_sources(l2a PRIVATE ${sources})
+endfunction()
+
+# Says which optional toolkits are here. A backend joins the library when its folder has a CMakeLists.txt.
+function(l2a_report_optional_backends)
+  foreach(backend cuda vulkan)
+    string(TOUPPER ${backend} upper)
+    if(NOT L2A_${upper})
+      message(STATUS "l2a: ${backend} backend: off")
+    elseif(EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/backends/${backend}/CMakeLists.txt)
+      add_subdirectory(backends/${backend})
+    else()
+      message(STATUS "l2a: ${backend} backend: not part of this version; the CPU backend is built")
+    endif()
+  endforeach()
+endfunction()
+
+function(l2a_install)
+  include(CMakePackageConfigHelpers)
+  install(TARGETS l2a EXPORT l2a-targets)
+  foreach(folder graph ops backends models convert)
+    install(DIRECTORY ${folder} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/l2a FILES_MATCHING PATTERN "*.h")
+  endforeach()
+  set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/l2a)
+  install(EXPORT l2a-targets NAMESPACE l2a:: DESTINATION ${package_dir})
+  configure_package_config_file(cmake/l2a-config.cmake.in ${CMAKE_CURRENT_BINARY_DIR}/l2a-config.cmake
+    INSTALL_DESTINATION ${package_dir})
+  write_basic_package_version_file(${CMAKE_CURRENT_BINARY_DIR}/l2a-config-version.cmake
+    COMPATIBILITY SameMinorVersion)
+  install(FILES ${CMAKE_CURRENT_BINARY_DIR}/l2a-config.cmake
+    ${CMAKE_CURRENT_BINARY_DIR}/l2a-config-version.cmake DESTINATION ${package_dir})
+endfunction()
