@@ -2,7 +2,8 @@
 
 namespace l2a {
 
-HostOperands host_operands(const Graph& graph, const Node& node, std::span<const Binding> bindings) {
+HostOperands host_operands(const Graph& graph, const Node& node,
+                           std::span<const Binding> bindings) {
   auto view = [&](ValueId id) {
     if (id == kNoValue) return TensorView{};
     const ValueInfo& info = graph.value(id).info;

@@ -38,7 +38,8 @@ struct Binding {
   std::size_t offset = 0;
 };
 
-// A run of nodes that a backend has prepared: replayed without building, allocating or reading back anything.
+// A run of nodes that a backend has prepared: replayed without building, allocating or reading back
+// anything.
 class Executable {
  public:
   Executable() = default;
@@ -56,15 +57,17 @@ class Backend {
   virtual ~Backend() = default;
 
   virtual std::string_view name() const = 0;
-  // Whether kernels can read and write memory that has a host address: such backends share tensors uncopied.
+  // Whether kernels can read and write memory that has a host address: such backends share tensors
+  // uncopied.
   virtual bool uses_host_memory() const = 0;
   virtual bool supports(const Graph& graph, const Node& node) const = 0;
 
   // Zeroed memory. Throws Error naming the backend, what was asked for and why it could not be had.
   virtual std::shared_ptr<Buffer> allocate(std::size_t bytes) = 0;
-  // Memory holding these bytes, which `owner` keeps alive. A backend on host memory refers to them in place,
-  // others copy. Never written to.
-  virtual std::shared_ptr<Buffer> import(std::span<const std::byte> bytes, std::shared_ptr<const void> owner) = 0;
+  // Memory holding these bytes, which `owner` keeps alive. A backend on host memory refers to them
+  // in place, others copy. Never written to.
+  virtual std::shared_ptr<Buffer> import(std::span<const std::byte> bytes,
+                                         std::shared_ptr<const void> owner) = 0;
 
   // Prepares nodes, in order, with `bindings` by value id (of storage roots, see Graph::root).
   virtual std::unique_ptr<Executable> compile(const std::shared_ptr<const Graph>& graph,

@@ -15,7 +15,9 @@ std::string describe_input(const Value& value) {
   return text;
 }
 
-bool contiguous(const ValueInfo& info) { return info.strides == contiguous_strides(info.dtype, info.shape); }
+bool contiguous(const ValueInfo& info) {
+  return info.strides == contiguous_strides(info.dtype, info.shape);
+}
 
 }  // namespace
 
@@ -38,7 +40,8 @@ std::size_t Graph::root_bytes(ValueId id) const {
 std::vector<ValueInfo> Graph::input_infos(const Node& node) const {
   std::vector<ValueInfo> infos;
   infos.reserve(node.inputs.size());
-  for (const ValueId id : node.inputs) infos.push_back(id == kNoValue ? ValueInfo{} : value(id).info);
+  for (const ValueId id : node.inputs)
+    infos.push_back(id == kNoValue ? ValueInfo{} : value(id).info);
   return infos;
 }
 
@@ -49,7 +52,8 @@ OutputInfo Graph::output_info(const Node& node) const {
 
 Cost Graph::cost(const CostHints& hints) const {
   Cost total;
-  for (const Node& node : nodes_) total += node.op->cost(input_infos(node), output_info(node), hints);
+  for (const Node& node : nodes_)
+    total += node.op->cost(input_infos(node), output_info(node), hints);
   return total;
 }
 
@@ -72,13 +76,13 @@ Tensor GraphBuilder::push(Value value) {
 Tensor GraphBuilder::leaf(ValueKind kind, std::string name, Dtype dtype, const Shape& shape,
                           std::shared_ptr<Buffer> buffer, std::size_t offset) {
   if (shape.rank() == 0) throw GraphError(concat(name, ": a tensor needs a shape"));
-  const std::size_t bytes = dtype_bytes(dtype, shape.back()) *
-                            static_cast<std::size_t>(shape.elements() / shape.back());
+  const std::size_t bytes =
+      dtype_bytes(dtype, shape.back()) * static_cast<std::size_t>(shape.elements() / shape.back());
   if (kind != ValueKind::input) {
     if (!buffer) throw GraphError(concat(name, ": a weight or state needs a buffer"));
     if (offset > buffer->bytes() || bytes > buffer->bytes() - offset) {
-      throw GraphError(concat(name, ": ", bytes, " bytes at offset ", offset, " do not fit a buffer of ",
-                              buffer->bytes(), " bytes"));
+      throw GraphError(concat(name, ": ", bytes, " bytes at offset ", offset,
+                              " do not fit a buffer of ", buffer->bytes(), " bytes"));
     }
   }
   Value value;
@@ -92,13 +96,13 @@ Tensor GraphBuilder::leaf(ValueKind kind, std::string name, Dtype dtype, const S
   return push(std::move(value));
 }
 
-Tensor GraphBuilder::weight(std::string name, Dtype dtype, const Shape& shape, std::shared_ptr<Buffer> buffer,
-                            std::size_t offset) {
+Tensor GraphBuilder::weight(std::string name, Dtype dtype, const Shape& shape,
+                            std::shared_ptr<Buffer> buffer, std::size_t offset) {
   return leaf(ValueKind::weight, std::move(name), dtype, shape, std::move(buffer), offset);
 }
 
-Tensor GraphBuilder::state(std::string name, Dtype dtype, const Shape& shape, std::shared_ptr<Buffer> buffer,
-                           std::size_t offset) {
+Tensor GraphBuilder::state(std::string name, Dtype dtype, const Shape& shape,
+                           std::shared_ptr<Buffer> buffer, std::size_t offset) {
   return leaf(ValueKind::state, std::move(name), dtype, shape, std::move(buffer), offset);
 }
 
@@ -130,21 +134,25 @@ Tensor GraphBuilder::reshape(Tensor x, const Shape& shape) {
 Tensor GraphBuilder::slice(Tensor x, std::int64_t begin, std::int64_t end) {
   const Value& source = checked(x);
   auto fail = [&](std::string_view why) {
-    throw GraphError(concat("slice(", describe_input(source), ") from ", begin, " to ", end, ": ", why));
+    throw GraphError(
+        concat("slice(", describe_input(source), ") from ", begin, " to ", end, ": ", why));
   };
-  if (source.info.compact() || source.info.is_rows) fail("a compact tensor's rows are not known yet");
-  if (begin < 0 || end <= begin || end > source.info.shape[0]) fail("not a range of the leading extent");
+  if (source.info.compact() || source.info.is_rows)
+    fail("a compact tensor's rows are not known yet");
+  if (begin < 0 || end <= begin || end > source.info.shape[0])
+    fail("not a range of the leading extent");
   std::array<std::int64_t, kMaxRank> extents{};
   std::copy_n(source.info.shape.extents().begin(), source.info.shape.rank(), extents.begin());
   extents[0] = end - begin;
   // A rank-1 quantized tensor has no whole blocks at every offset.
-  if (source.info.shape.rank() == 1 && dtype_info(source.info.dtype).quantized) fail("would split a block");
+  if (source.info.shape.rank() == 1 && dtype_info(source.info.dtype).quantized)
+    fail("would split a block");
   Value value;
   value.name = source.name;
   value.kind = ValueKind::view;
   value.info = source.info;
-  value.info.shape =
-      Shape(std::span<const std::int64_t>(extents.data(), static_cast<std::size_t>(source.info.shape.rank())));
+  value.info.shape = Shape(std::span<const std::int64_t>(
+      extents.data(), static_cast<std::size_t>(source.info.shape.rank())));
   value.base = x.id;
   value.base_offset = static_cast<std::size_t>(begin * source.info.strides[0]);
   return push(std::move(value));
@@ -180,8 +188,8 @@ Tensor GraphBuilder::add(std::shared_ptr<const Op> op, std::span<const Tensor> i
   if (aliasing.kind == Aliasing::Kind::mutates) {
     const ValueId target = node.inputs[static_cast<std::size_t>(aliasing.input)];
     if (graph_.value(graph_.root(target)).kind != ValueKind::state) {
-      throw GraphError(concat(op->name(), ": only a state can be changed, and ", graph_.value(target).name,
-                              " is not one"));
+      throw GraphError(concat(op->name(), ": only a state can be changed, and ",
+                              graph_.value(target).name, " is not one"));
     }
     value.base = target;
   }
@@ -208,7 +216,8 @@ std::shared_ptr<const Graph> GraphBuilder::build() {
   std::vector<bool> needed_value(graph_.values_.size(), false);
   std::vector<bool> needed_node(graph_.nodes_.size(), false);
   auto need = [&](ValueId id) {
-    for (; id != kNoValue; id = graph_.value(id).base) needed_value[static_cast<std::size_t>(id)] = true;
+    for (; id != kNoValue; id = graph_.value(id).base)
+      needed_value[static_cast<std::size_t>(id)] = true;
   };
   for (std::size_t i = 0; i < graph_.values_.size(); ++i) {
     if (graph_.values_[i].output) need(static_cast<ValueId>(i));
@@ -229,7 +238,8 @@ std::shared_ptr<const Graph> GraphBuilder::build() {
   }
   graph->values_ = std::move(graph_.values_);
   for (Value& value : graph->values_) {
-    if (value.producer != kNoNode) value.producer = new_id[static_cast<std::size_t>(value.producer)];
+    if (value.producer != kNoNode)
+      value.producer = new_id[static_cast<std::size_t>(value.producer)];
   }
   graph_ = Graph();
   return graph;

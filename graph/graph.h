@@ -1,8 +1,8 @@
-// An immutable graph of ops, and the builder that makes one. Building validates: a wrong shape, dtype or use of
-// Rows is a GraphError that names the op, its inputs and their shapes.
+// An immutable graph of ops, and the builder that makes one. Building validates: a wrong shape,
+// dtype or use of Rows is a GraphError that names the op, its inputs and their shapes.
 //
-// Nodes run in the order in which they were added. This is what orders a read of a cache before the append that
-// overwrites it, so build in the order that you mean.
+// Nodes run in the order in which they were added. This is what orders a read of a cache before the
+// append that overwrites it, so build in the order that you mean.
 #pragma once
 
 #include <cstddef>
@@ -46,9 +46,9 @@ struct Value {
   std::string name;
   ValueKind kind = ValueKind::computed;
   ValueInfo info;
-  NodeId producer = kNoNode;      // computed values
-  ValueId base = kNoValue;        // value whose memory this is a view of, or is an update of
-  std::size_t base_offset = 0;    // bytes from the start of base
+  NodeId producer = kNoNode;       // computed values
+  ValueId base = kNoValue;         // value whose memory this is a view of, or is an update of
+  std::size_t base_offset = 0;     // bytes from the start of base
   std::shared_ptr<Buffer> buffer;  // weight and state
   std::size_t buffer_offset = 0;
   bool output = false;
@@ -86,7 +86,8 @@ class Graph {
 
 class GraphBuilder {
  public:
-  // Leaves. A weight or state refers to memory that some backend holds; the innermost extent is contiguous.
+  // Leaves. A weight or state refers to memory that some backend holds; the innermost extent is
+  // contiguous.
   Tensor weight(std::string name, Dtype dtype, const Shape& shape, std::shared_ptr<Buffer> buffer,
                 std::size_t offset = 0);
   Tensor state(std::string name, Dtype dtype, const Shape& shape, std::shared_ptr<Buffer> buffer,
@@ -94,10 +95,13 @@ class GraphBuilder {
   Tensor input(std::string name, Dtype dtype, const Shape& shape);
 
   // Views; nothing is copied.
-  Tensor reshape(Tensor x, const Shape& shape);  // of a contiguous tensor; keeps the leading extent if compact
-  Tensor slice(Tensor x, std::int64_t begin, std::int64_t end);  // of the leading axis; x not compact
+  Tensor reshape(
+      Tensor x, const Shape& shape);  // of a contiguous tensor; keeps the leading extent if compact
+  Tensor slice(Tensor x, std::int64_t begin,
+               std::int64_t end);  // of the leading axis; x not compact
 
-  // Adds a node. `inputs` may hold empty handles for optional inputs. Ops offer typed functions over this.
+  // Adds a node. `inputs` may hold empty handles for optional inputs. Ops offer typed functions
+  // over this.
   Tensor add(std::shared_ptr<const Op> op, std::span<const Tensor> inputs);
   Tensor add(std::shared_ptr<const Op> op, std::initializer_list<Tensor> inputs) {
     return add(std::move(op), std::span<const Tensor>(inputs.begin(), inputs.size()));
@@ -113,12 +117,13 @@ class GraphBuilder {
   // The Rows that bound a compact tensor, as an op's optional input; empty for a full one.
   Tensor rows_of(Tensor x) const { return {info(x).rows}; }
 
-  // The finished graph, without nodes that no output and no state depends on. The builder is empty afterwards.
+  // The finished graph, without nodes that no output and no state depends on. The builder is empty
+  // afterwards.
   std::shared_ptr<const Graph> build();
 
  private:
-  Tensor leaf(ValueKind kind, std::string name, Dtype dtype, const Shape& shape, std::shared_ptr<Buffer> buffer,
-              std::size_t offset);
+  Tensor leaf(ValueKind kind, std::string name, Dtype dtype, const Shape& shape,
+              std::shared_ptr<Buffer> buffer, std::size_t offset);
   Tensor push(Value value);
   const Value& checked(Tensor x) const;
   Graph graph_;

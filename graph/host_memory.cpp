@@ -30,7 +30,8 @@ class HostBuffer : public Buffer {
  private:
   void check(std::size_t offset, std::size_t count) const {
     if (offset > bytes() || count > bytes() - offset) {
-      throw Error(concat("a copy of ", count, " bytes at ", offset, " leaves a buffer of ", bytes()));
+      throw Error(
+          concat("a copy of ", count, " bytes at ", offset, " leaves a buffer of ", bytes()));
     }
   }
   Backend& backend_;
@@ -45,8 +46,10 @@ class AllocatedBuffer final : public HostBuffer {
 
 class ImportedBuffer final : public HostBuffer {
  public:
-  ImportedBuffer(Backend& backend, std::span<const std::byte> data, std::shared_ptr<const void> owner)
-      : HostBuffer(backend, const_cast<std::byte*>(data.data()), data.size()), owner_(std::move(owner)) {}
+  ImportedBuffer(Backend& backend, std::span<const std::byte> data,
+                 std::shared_ptr<const void> owner)
+      : HostBuffer(backend, const_cast<std::byte*>(data.data()), data.size()),
+        owner_(std::move(owner)) {}
 
   void upload(std::size_t, std::span<const std::byte>) override {
     throw Error("imported memory is read-only");
@@ -62,7 +65,8 @@ std::shared_ptr<Buffer> allocate_host(Backend& backend, std::size_t bytes) {
   if (bytes == 0) bytes = 1;
   void* data = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (data == MAP_FAILED) {
-    throw Error(concat(backend.name(), ": cannot allocate ", bytes, " bytes: ", std::strerror(errno)));
+    throw Error(
+        concat(backend.name(), ": cannot allocate ", bytes, " bytes: ", std::strerror(errno)));
   }
   return std::make_shared<AllocatedBuffer>(backend, static_cast<std::byte*>(data), bytes);
 }

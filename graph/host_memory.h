@@ -8,8 +8,8 @@
 
 namespace l2a {
 
-// Zeroed pages. They take physical memory only when touched, so a cache reserved for a long context grows with
-// what is in it. Throws Error when the system refuses.
+// Zeroed pages. They take physical memory only when touched, so a cache reserved for a long context
+// grows with what is in it. Throws Error when the system refuses.
 std::shared_ptr<Buffer> allocate_host(Backend& backend, std::size_t bytes);
 
 // Read-only bytes that `owner` keeps alive, in place. Uploading to it throws Error.

@@ -1,5 +1,6 @@
-// What every op tells the graph about itself. An op is a small immutable object: its type is its meaning, its
-// members are its attributes. One file an op, in ops/; its gradient will live beside its meaning.
+// What every op tells the graph about itself. An op is a small immutable object: its type is its
+// meaning, its members are its attributes. One file an op, in ops/; its gradient will live beside
+// its meaning.
 #pragma once
 
 #include <cstdint>
@@ -72,18 +73,19 @@ class Op {
   // Name by which backends find their kernel; a constant of the type.
   virtual std::string_view name() const = 0;
 
-  // Checks the inputs and gives the output. Throws GraphError saying what is wrong; the builder adds the op's
-  // name and its inputs.
+  // Checks the inputs and gives the output. Throws GraphError saying what is wrong; the builder
+  // adds the op's name and its inputs.
   virtual OutputInfo infer(std::span<const ValueInfo> inputs) const = 0;
 
   virtual Aliasing aliasing() const { return {}; }
 
-  // An upper bound for full rows, scaled by the hints. The default counts each operand's bytes once.
+  // An upper bound for full rows, scaled by the hints. The default counts each operand's bytes
+  // once.
   virtual Cost cost(std::span<const ValueInfo> inputs, const OutputInfo& output,
                     const CostHints& hints) const;
 
-  // The meaning of the op in plain code: what every backend's kernel is compared with. Inputs that are absent
-  // have null data.
+  // The meaning of the op in plain code: what every backend's kernel is compared with. Inputs that
+  // are absent have null data.
   virtual void reference(std::span<const TensorView> inputs, const TensorView& output) const = 0;
 };
 

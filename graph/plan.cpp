@@ -50,7 +50,8 @@ class Liveness {
     last_use_.assign(graph_.values().size(), -1);
     int tick = 0;
     for (const ScheduleStep& step : schedule_.steps) {
-      if (step.kind == ScheduleStep::Kind::copy) last_use_[static_cast<std::size_t>(step.value)] = tick++;
+      if (step.kind == ScheduleStep::Kind::copy)
+        last_use_[static_cast<std::size_t>(step.value)] = tick++;
       for (const NodeId node : step.nodes) {
         for (const ValueId input : graph_.node(node).inputs) {
           if (input != kNoValue) last_use_[static_cast<std::size_t>(graph_.root(input))] = tick;
@@ -61,11 +62,13 @@ class Liveness {
     last_tick_ = tick;
     for (std::size_t i = 0; i < graph_.values().size(); ++i) {
       const auto id = static_cast<ValueId>(i);
-      if (graph_.value(id).output) last_use_[static_cast<std::size_t>(graph_.root(id))] = last_tick_;
+      if (graph_.value(id).output)
+        last_use_[static_cast<std::size_t>(graph_.root(id))] = last_tick_;
     }
   }
 
-  // Inputs are written before a run and must survive it, since the next run may leave them as they are.
+  // Inputs are written before a run and must survive it, since the next run may leave them as they
+  // are.
   void start_input(ValueId id) {
     if (graph_.value(id).kind != ValueKind::input || home(id) < 0) return;
     extend({id, home(id)}, 0);
@@ -73,7 +76,8 @@ class Liveness {
   }
 
   void extend(std::pair<ValueId, int> key, int tick) {
-    auto [entry, fresh] = lives_.try_emplace(key, Lifetime{graph_.root_bytes(key.first), tick, tick});
+    auto [entry, fresh] =
+        lives_.try_emplace(key, Lifetime{graph_.root_bytes(key.first), tick, tick});
     if (!fresh) {
       entry->second.first = std::min(entry->second.first, tick);
       entry->second.last = std::max(entry->second.last, tick);
@@ -82,7 +86,8 @@ class Liveness {
 
   // Notes that `root` is needed on `backend` at `tick`, in its own memory there or as a copy.
   void use(ValueId root, int backend, int tick) {
-    if (graph_.value(root).buffer && backend == home(root)) return;  // weights and states have their own memory
+    if (graph_.value(root).buffer && backend == home(root))
+      return;  // weights and states have their own memory
     const std::pair<ValueId, int> copy{root, backend};
     if (backend != home(root) && lives_.contains(copy)) {
       extend(copy, tick);
@@ -108,9 +113,10 @@ class Liveness {
     const ValueId input = node.inputs[static_cast<std::size_t>(aliasing.input)];
     const ValueId root = graph_.root(input);
     const Value& value = graph_.value(root);
-    const bool whole = graph_.root_offset(input) == 0 &&
-                       graph_.root_bytes(root) == graph_.root_bytes(node.output);
-    if (value.kind != ValueKind::computed || value.buffer || home(root) != backend || !whole) return kNoValue;
+    const bool whole =
+        graph_.root_offset(input) == 0 && graph_.root_bytes(root) == graph_.root_bytes(node.output);
+    if (value.kind != ValueKind::computed || value.buffer || home(root) != backend || !whole)
+      return kNoValue;
     return last_use_[static_cast<std::size_t>(root)] == tick ? root : kNoValue;
   }
 
@@ -142,7 +148,9 @@ std::string dot_label(const std::string& text) {
 }  // namespace
 
 Plan::Plan(std::shared_ptr<const Graph> graph, std::vector<std::shared_ptr<Backend>> backends)
-    : graph_(std::move(graph)), backends_(std::move(backends)), schedule_(make_schedule(*graph_, backends_)) {
+    : graph_(std::move(graph)),
+      backends_(std::move(backends)),
+      schedule_(make_schedule(*graph_, backends_)) {
   plan_memory();
   compile();
 }
@@ -167,8 +175,8 @@ void Plan::plan_memory() {
       bindings_[b][static_cast<std::size_t>(roots[i])] = {arenas_[b].get(), layout.offsets[i]};
     }
   }
-  // What an op made in place lives with its owner; weights and states in their buffers; and what lives on a
-  // backend whose memory is shared is bound where it is.
+  // What an op made in place lives with its owner; weights and states in their buffers; and what
+  // lives on a backend whose memory is shared is bound where it is.
   for (std::size_t i = 0; i < graph_->values().size(); ++i) {
     const auto id = static_cast<ValueId>(i);
     const int home = schedule_.home[i];
@@ -221,14 +229,16 @@ void Plan::run() {
 
 void Plan::write(Tensor input, std::span<const std::byte> bytes) {
   const Value& value = graph_->value(input.id);
-  if (value.kind != ValueKind::input) throw Error(concat(value.name, " is not an input of this plan"));
+  if (value.kind != ValueKind::input)
+    throw Error(concat(value.name, " is not an input of this plan"));
   if (bytes.size() != graph_->root_bytes(input.id)) {
-    throw Error(concat("input ", value.name, " takes ", graph_->root_bytes(input.id), " bytes, not ",
-                       bytes.size()));
+    throw Error(concat("input ", value.name, " takes ", graph_->root_bytes(input.id),
+                       " bytes, not ", bytes.size()));
   }
   const int home = schedule_.home[static_cast<std::size_t>(input.id)];
   if (home < 0) return;
-  const Binding& binding = bindings_[static_cast<std::size_t>(home)][static_cast<std::size_t>(input.id)];
+  const Binding& binding =
+      bindings_[static_cast<std::size_t>(home)][static_cast<std::size_t>(input.id)];
   binding.buffer->upload(binding.offset, bytes);
 }
 
@@ -271,13 +281,15 @@ std::string Plan::describe(const CostHints& hints) const {
   out << graph_->nodes().size() << " nodes in " << schedule_.steps.size() << " steps, "
       << cost.operations / 1e9 << " Gop and " << format_bytes(cost.bytes) << " a run\n";
   for (std::size_t b = 0; b < backends_.size(); ++b) {
-    out << "arena of " << backends_[b]->name() << ": " << format_bytes(static_cast<double>(arena_bytes(static_cast<int>(b))))
-        << "\n";
+    out << "arena of " << backends_[b]->name() << ": "
+        << format_bytes(static_cast<double>(arena_bytes(static_cast<int>(b)))) << "\n";
   }
   out << "without reuse: " << format_bytes(static_cast<double>(bytes_without_reuse_)) << "\n";
   for (const NodeId id : schedule_.fallbacks) {
     out << "fell back: " << graph_->value(graph_->node(id).output).name << " to "
-        << backends_[static_cast<std::size_t>(schedule_.node_backend[static_cast<std::size_t>(id)])]->name() << "\n";
+        << backends_[static_cast<std::size_t>(schedule_.node_backend[static_cast<std::size_t>(id)])]
+               ->name()
+        << "\n";
   }
   for (const ScheduleStep& step : schedule_.steps) {
     const std::string_view where = backends_[static_cast<std::size_t>(step.backend)]->name();
@@ -287,9 +299,9 @@ std::string Plan::describe(const CostHints& hints) const {
     for (const NodeId id : step.nodes) {
       const Node& node = graph_->node(id);
       const Value& result = graph_->value(node.output);
-      out << std::setw(5) << id << " " << where << " " << std::left << std::setw(17) << node.op->name()
-          << std::right << result.name << " " << result.info.dtype << " " << result.info.shape
-          << (result.info.compact() ? " compact" : "") << " <-";
+      out << std::setw(5) << id << " " << where << " " << std::left << std::setw(17)
+          << node.op->name() << std::right << result.name << " " << result.info.dtype << " "
+          << result.info.shape << (result.info.compact() ? " compact" : "") << " <-";
       for (const ValueId input : node.inputs) {
         out << " " << (input == kNoValue ? std::string("-") : graph_->value(input).name);
       }
@@ -300,7 +312,8 @@ std::string Plan::describe(const CostHints& hints) const {
 }
 
 std::string Plan::dot() const {
-  static constexpr std::array<std::string_view, 4> kColours = {"lightblue", "lightgreen", "khaki", "lightpink"};
+  static constexpr std::array<std::string_view, 4> kColours = {"lightblue", "lightgreen", "khaki",
+                                                               "lightpink"};
   std::ostringstream out;
   out << "digraph plan {\n  node [shape=box, style=filled];\n";
   std::vector<bool> drawn(graph_->values().size(), false);
@@ -311,9 +324,11 @@ std::string Plan::dot() const {
     out << "  v" << root << " [shape=ellipse, fillcolor=white, label="
         << dot_label(concat(value.name, " ", value.info.dtype, " ", value.info.shape)) << "];\n";
   };
-  // The node or leaf that last wrote the memory of a value: follows views, stops at an update of a state.
+  // The node or leaf that last wrote the memory of a value: follows views, stops at an update of a
+  // state.
   auto source = [&](ValueId id) {
-    while (graph_->value(id).producer == kNoNode && graph_->value(id).base != kNoValue) id = graph_->value(id).base;
+    while (graph_->value(id).producer == kNoNode && graph_->value(id).base != kNoValue)
+      id = graph_->value(id).base;
     return id;
   };
   for (std::size_t i = 0; i < graph_->nodes().size(); ++i) {

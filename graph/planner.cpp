@@ -10,8 +10,9 @@ namespace l2a {
 ArenaLayout plan_arena(std::span<const Lifetime> lifetimes, std::size_t alignment) {
   std::vector<std::size_t> order(lifetimes.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
-  std::stable_sort(order.begin(), order.end(),
-                   [&](std::size_t a, std::size_t b) { return lifetimes[a].bytes > lifetimes[b].bytes; });
+  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+    return lifetimes[a].bytes > lifetimes[b].bytes;
+  });
 
   ArenaLayout layout;
   layout.offsets.resize(lifetimes.size());
@@ -26,7 +27,8 @@ ArenaLayout plan_arena(std::span<const Lifetime> lifetimes, std::size_t alignmen
       const std::size_t end = layout.offsets[other] + taken.bytes;
       offset = std::max(offset, (end + alignment - 1) / alignment * alignment);
     }
-    if (offset + life.bytes < offset) throw Error("the intermediates of the graph overflow the address space");
+    if (offset + life.bytes < offset)
+      throw Error("the intermediates of the graph overflow the address space");
     layout.offsets[item] = offset;
     layout.bytes = std::max(layout.bytes, offset + life.bytes);
     placed.insert(std::upper_bound(placed.begin(), placed.end(), item,

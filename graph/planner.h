@@ -19,9 +19,9 @@ struct ArenaLayout {
   std::size_t bytes = 0;             // of the whole arena
 };
 
-// Greedy by size: the largest first, each at the lowest offset that is free for its whole life. For the chains
-// that decoders are, this meets the lower bound (the most bytes live at one tick) or comes within a few percent.
-// Every offset is a multiple of `alignment`, a power of two.
+// Greedy by size: the largest first, each at the lowest offset that is free for its whole life. For
+// the chains that decoders are, this meets the lower bound (the most bytes live at one tick) or
+// comes within a few percent. Every offset is a multiple of `alignment`, a power of two.
 ArenaLayout plan_arena(std::span<const Lifetime> lifetimes, std::size_t alignment);
 
 }  // namespace l2a

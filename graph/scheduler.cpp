@@ -65,8 +65,9 @@ class Scheduler {
       const ValueId root = graph_.root(node.output);
       settle_leaf(root);
       if (!backend(home(root)).supports(graph_, node)) {
-        throw Error(concat("the ", backend(home(root)).name(), " backend holds ", graph_.value(root).name,
-                           " but does not support ", node.op->name(), " on it"));
+        throw Error(concat("the ", backend(home(root)).name(), " backend holds ",
+                           graph_.value(root).name, " but does not support ", node.op->name(),
+                           " on it"));
       }
       return home(root);
     }
@@ -76,7 +77,8 @@ class Scheduler {
     for (std::size_t i = 0; i < backends_.size(); ++i) {
       if (backends_[i]->supports(graph_, node)) return static_cast<int>(i);
     }
-    throw Error(concat("no backend supports ", node.op->name(), " (", graph_.value(node.output).name, ")"));
+    throw Error(
+        concat("no backend supports ", node.op->name(), " (", graph_.value(node.output).name, ")"));
   }
 
   void bring(ValueId root, int to) {

@@ -15,7 +15,8 @@ namespace l2a {
 
 inline constexpr int kMaxRank = 4;
 
-// Up to four extents, each at least 1. Throws GraphError on anything else, or when their product overflows.
+// Up to four extents, each at least 1. Throws GraphError on anything else, or when their product
+// overflows.
 class Shape {
  public:
   Shape() = default;

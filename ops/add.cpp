@@ -19,7 +19,8 @@ OutputInfo Add::infer(std::span<const ValueInfo> inputs) const {
   return {Dtype::f32, a.shape, a.rows};
 }
 
-Cost Add::cost(std::span<const ValueInfo> inputs, const OutputInfo& output, const CostHints& hints) const {
+Cost Add::cost(std::span<const ValueInfo> inputs, const OutputInfo& output,
+               const CostHints& hints) const {
   Cost cost = Op::cost(inputs, output, hints);
   cost.operations = operand_bytes(output, hints) / 4;
   return cost;

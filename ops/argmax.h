@@ -1,4 +1,5 @@
-// Index of the largest value of each row, the lowest where several are equal; NaN is never the largest.
+// Index of the largest value of each row, the lowest where several are equal; NaN is never the
+// largest.
 #pragma once
 
 #include "graph/graph.h"

@@ -21,7 +21,8 @@ OutputInfo Attention::infer(std::span<const ValueInfo> inputs) const {
   require(values.present() && values.dtype == keys.dtype && values.shape == keys.shape,
           "keys and values must have one dtype and shape");
   require(query.shape[2] == keys.shape[2], "query and keys must have one head size");
-  require(query.shape[1] % keys.shape[1] == 0, "the query heads must be a multiple of the key heads");
+  require(query.shape[1] % keys.shape[1] == 0,
+          "the query heads must be a multiple of the key heads");
   const ValueInfo& positions = inputs[kPositions];
   require_rank(positions, 1, "the positions");
   require(positions.dtype == Dtype::i32 && positions.shape[0] == query.shape[0],
@@ -44,12 +45,14 @@ OutputInfo Attention::infer(std::span<const ValueInfo> inputs) const {
   return {Dtype::f32, query.shape, query.rows};
 }
 
-Cost Attention::cost(std::span<const ValueInfo> inputs, const OutputInfo& output, const CostHints& hints) const {
+Cost Attention::cost(std::span<const ValueInfo> inputs, const OutputInfo& output,
+                     const CostHints& hints) const {
   const ValueInfo &query = inputs[kQuery], &keys = inputs[kKeys];
   const auto tokens = static_cast<double>(query.shape[0]);
   const auto context = std::max(static_cast<double>(hints.context), tokens);
   const double windowed =
-      options.window > 0 ? std::min(context, static_cast<double>(options.window + options.sinks)) : context;
+      options.window > 0 ? std::min(context, static_cast<double>(options.window + options.sinks))
+                         : context;
   double seen = windowed;  // keys a query row sees
   double rows = tokens;
   if (query.compact()) rows *= hints.routed_share;
@@ -58,8 +61,10 @@ Cost Attention::cost(std::span<const ValueInfo> inputs, const OutputInfo& output
   }
   Cost cost;
   cost.operations = 4.0 * rows * seen * static_cast<double>(query.shape[1] * query.shape[2]);
-  // Each cached key is read once for all rows of a chunk; at decode not at all when the token is not routed.
-  const double read = tokens > 1 || !query.compact() ? std::min(context, seen + tokens) : rows * seen;
+  // Each cached key is read once for all rows of a chunk; at decode not at all when the token is
+  // not routed.
+  const double read =
+      tokens > 1 || !query.compact() ? std::min(context, seen + tokens) : rows * seen;
   const double position_bytes = 2.0 * static_cast<double>(keys.shape[1] * keys.shape[2]) *
                                 static_cast<double>(dtype_info(keys.dtype).block_bytes);
   cost.bytes = read * position_bytes + operand_bytes(query, hints) + operand_bytes(output, hints);
@@ -76,11 +81,13 @@ void Attention::reference(std::span<const TensorView> inputs, const TensorView& 
   const float scale = 1.0f / std::sqrt(static_cast<float>(head_dim));
 
   std::vector<float> vector(static_cast<std::size_t>(head_dim));
-  auto load = [&](const TensorView& cache, const TensorView& fresh, std::int64_t position, std::int64_t head) {
+  auto load = [&](const TensorView& cache, const TensorView& fresh, std::int64_t position,
+                  std::int64_t head) {
     const std::byte* from =
         fresh && position >= start
             ? fresh.row<const std::byte>(position - start, head)
-            : cache.row<const std::byte>(cache_slot(position, cache.shape[0], options.cache_sinks), head);
+            : cache.row<const std::byte>(cache_slot(position, cache.shape[0], options.cache_sinks),
+                                         head);
     dequantize_row(cache.dtype, {from, key_bytes}, vector);
   };
 
@@ -104,7 +111,8 @@ void Attention::reference(std::span<const TensorView> inputs, const TensorView& 
       for (std::size_t j = 0; j < seen.size(); ++j) {
         load(keys, fresh_keys, seen[j], h / group);
         float dot = 0;
-        for (std::int64_t d = 0; d < head_dim; ++d) dot += q[d] * vector[static_cast<std::size_t>(d)];
+        for (std::int64_t d = 0; d < head_dim; ++d)
+          dot += q[d] * vector[static_cast<std::size_t>(d)];
         scores[j] = dot * scale;
         largest = std::max(largest, scores[j]);
       }
@@ -115,13 +123,15 @@ void Attention::reference(std::span<const TensorView> inputs, const TensorView& 
       for (std::size_t j = 0; j < seen.size(); ++j) {
         load(values, fresh_values, seen[j], h / group);
         const float p = scores[j] / sum;
-        for (std::int64_t d = 0; d < head_dim; ++d) out[d] += p * vector[static_cast<std::size_t>(d)];
+        for (std::int64_t d = 0; d < head_dim; ++d)
+          out[d] += p * vector[static_cast<std::size_t>(d)];
       }
     }
   }
 }
 
-Tensor attention(GraphBuilder& graph, const AttentionInputs& inputs, const AttentionOptions& options) {
+Tensor attention(GraphBuilder& graph, const AttentionInputs& inputs,
+                 const AttentionOptions& options) {
   return graph.add(std::make_shared<Attention>(options),
                    {inputs.query, inputs.keys, inputs.values, inputs.positions, inputs.fresh_keys,
                     inputs.fresh_values, Tensor{inputs.wide.id}, graph.rows_of(inputs.query)});

@@ -1,10 +1,11 @@
-// Causal softmax attention over a KV cache, for all tokens or for the rows of a compact query, with an optional
-// sliding window and sinks (design: every token t sees keys j with t - W < j <= t, and the first S).
+// Causal softmax attention over a KV cache, for all tokens or for the rows of a compact query, with
+// an optional sliding window and sinks (design: every token t sees keys j with t - W < j <= t, and
+// the first S).
 //
-// Where the keys are. Without `fresh` tensors every key is in the cache, this run's included: append first. A ring
-// of W + S slots cannot hold a chunk and the window before it, so for a chunk of several tokens on a ring, pass the
-// chunk's own keys and values as `fresh` and append afterwards: keys from position[0] on are then read from
-// `fresh`, older ones from the ring.
+// Where the keys are. Without `fresh` tensors every key is in the cache, this run's included:
+// append first. A ring of W + S slots cannot hold a chunk and the window before it, so for a chunk
+// of several tokens on a ring, pass the chunk's own keys and values as `fresh` and append
+// afterwards: keys from position[0] on are then read from `fresh`, older ones from the ring.
 #pragma once
 
 #include "graph/graph.h"
@@ -26,7 +27,8 @@ struct Attention final : Op {
 
   std::string_view name() const override { return kName; }
   OutputInfo infer(std::span<const ValueInfo> inputs) const override;
-  Cost cost(std::span<const ValueInfo> inputs, const OutputInfo& output, const CostHints& hints) const override;
+  Cost cost(std::span<const ValueInfo> inputs, const OutputInfo& output,
+            const CostHints& hints) const override;
   void reference(std::span<const TensorView> inputs, const TensorView& output) const override;
 };
 
@@ -35,11 +37,12 @@ struct AttentionInputs {
   Tensor keys, values;              // caches [C, Hk, D] of one dtype; Hq is a multiple of Hk
   Tensor positions;                 // i32 [T], consecutive
   Tensor fresh_keys, fresh_values;  // optional: [T, Hk, D] of the caches' dtype
-  Rows wide;                        // optional, full query only: these tokens see every key, without a window
+  Rows wide;  // optional, full query only: these tokens see every key, without a window
 };
 
 // -> f32 [T, Hq, D], compact when the query is. Scores are scaled by 1/sqrt(D).
-Tensor attention(GraphBuilder& graph, const AttentionInputs& inputs, const AttentionOptions& options);
+Tensor attention(GraphBuilder& graph, const AttentionInputs& inputs,
+                 const AttentionOptions& options);
 
 // Where a token finds its keys: the same arithmetic for every backend on the host.
 struct KeyRange {

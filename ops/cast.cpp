@@ -9,7 +9,9 @@
 namespace l2a {
 namespace {
 
-bool plain_float(Dtype dtype) { return dtype == Dtype::f32 || dtype == Dtype::f16 || dtype == Dtype::bf16; }
+bool plain_float(Dtype dtype) {
+  return dtype == Dtype::f32 || dtype == Dtype::f16 || dtype == Dtype::bf16;
+}
 
 }  // namespace
 

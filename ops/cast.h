@@ -1,4 +1,5 @@
-// Another floating-point dtype for the same values, or, to the same dtype, a contiguous copy of a view.
+// Another floating-point dtype for the same values, or, to the same dtype, a contiguous copy of a
+// view.
 #pragma once
 
 #include "graph/graph.h"

@@ -20,7 +20,8 @@ inline void require_rank(const ValueInfo& x, int rank, std::string_view what) {
   require(x.present() && x.shape.rank() == rank, concat(what, " must have ", rank, " extents"));
 }
 
-// `rows` is the op's last input: present exactly when `x` is compact, and then the Rows that bound it.
+// `rows` is the op's last input: present exactly when `x` is compact, and then the Rows that bound
+// it.
 inline void require_rows_of(const ValueInfo& x, const ValueInfo& rows) {
   require(rows.id == x.rows, "a compact tensor goes with its own Rows, a full one with none");
 }

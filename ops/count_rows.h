@@ -1,5 +1,5 @@
-// Adds the count of a Rows to one element of a state: how the routed share is known at the end of a run without
-// reading anything back at each token.
+// Adds the count of a Rows to one element of a state: how the routed share is known at the end of a
+// run without reading anything back at each token.
 #pragma once
 
 #include "graph/graph.h"
@@ -16,7 +16,8 @@ struct CountRows final : Op {
   std::string_view name() const override { return kName; }
   OutputInfo infer(std::span<const ValueInfo> inputs) const override;
   Aliasing aliasing() const override { return {Aliasing::Kind::mutates, kTally}; }
-  Cost cost(std::span<const ValueInfo> inputs, const OutputInfo& output, const CostHints& hints) const override;
+  Cost cost(std::span<const ValueInfo> inputs, const OutputInfo& output,
+            const CostHints& hints) const override;
   void reference(std::span<const TensorView> inputs, const TensorView& output) const override;
 };
 

@@ -14,8 +14,10 @@ OutputInfo KvAppend::infer(std::span<const ValueInfo> inputs) const {
           "the cache must be f32, f16 or bf16");
   require_rank(x, 3, "the appended tensor");
   require(!x.compact(), "every token is cached, so the appended tensor must be full");
-  require(x.dtype == Dtype::f32 || x.dtype == cache.dtype, "the appended tensor must be f32 or as the cache");
-  require(x.shape[1] == cache.shape[1] && x.shape[2] == cache.shape[2], "heads and head size must agree");
+  require(x.dtype == Dtype::f32 || x.dtype == cache.dtype,
+          "the appended tensor must be f32 or as the cache");
+  require(x.shape[1] == cache.shape[1] && x.shape[2] == cache.shape[2],
+          "heads and head size must agree");
   require_rank(positions, 1, "the positions");
   require(positions.dtype == Dtype::i32 && positions.shape[0] == x.shape[0],
           "there must be an i32 position for every token");
@@ -36,7 +38,8 @@ void KvAppend::reference(std::span<const TensorView> inputs, const TensorView& o
   const std::size_t bytes = dtype_bytes(output.dtype, width);
   for (std::int64_t t = 0; t < x.shape[0]; ++t) {
     const std::int64_t position = *inputs[kPositions].row<const std::int32_t>(t);
-    const std::span<std::byte> slot(output.row<std::byte>(cache_slot(position, output.shape[0], sinks)), bytes);
+    const std::span<std::byte> slot(
+        output.row<std::byte>(cache_slot(position, output.shape[0], sinks)), bytes);
     if (x.dtype == output.dtype) {
       std::memcpy(slot.data(), x.row<const std::byte>(t), bytes);
     } else {
@@ -45,7 +48,8 @@ void KvAppend::reference(std::span<const TensorView> inputs, const TensorView& o
   }
 }
 
-Tensor kv_append(GraphBuilder& graph, Tensor cache, Tensor x, Tensor positions, std::int64_t sinks) {
+Tensor kv_append(GraphBuilder& graph, Tensor cache, Tensor x, Tensor positions,
+                 std::int64_t sinks) {
   return graph.add(std::make_shared<KvAppend>(sinks), {cache, x, positions});
 }
 

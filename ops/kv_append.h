@@ -1,7 +1,8 @@
 // Writes the keys or values of this run's tokens into a cache.
 //
-// A cache holds C positions in slots: the first S positions (sinks) keep slots of their own, later ones go round
-// the remaining C - S. With C above every position this is a plain growing cache, with C = W + S a ring.
+// A cache holds C positions in slots: the first S positions (sinks) keep slots of their own, later
+// ones go round the remaining C - S. With C above every position this is a plain growing cache,
+// with C = W + S a ring.
 #pragma once
 
 #include "graph/graph.h"
@@ -23,12 +24,14 @@ struct KvAppend final : Op {
   std::string_view name() const override { return kName; }
   OutputInfo infer(std::span<const ValueInfo> inputs) const override;
   Aliasing aliasing() const override { return {Aliasing::Kind::mutates, kCache}; }
-  Cost cost(std::span<const ValueInfo> inputs, const OutputInfo& output, const CostHints& hints) const override;
+  Cost cost(std::span<const ValueInfo> inputs, const OutputInfo& output,
+            const CostHints& hints) const override;
   void reference(std::span<const TensorView> inputs, const TensorView& output) const override;
 };
 
-// cache (a state) [C, Hk, D] of f32, f16 or bf16; x [T, Hk, D] f32 or of the cache's dtype; positions i32 [T],
-// consecutive. Where more tokens come than a ring holds, the last ones stay. Result: the cache after the append.
+// cache (a state) [C, Hk, D] of f32, f16 or bf16; x [T, Hk, D] f32 or of the cache's dtype;
+// positions i32 [T], consecutive. Where more tokens come than a ring holds, the last ones stay.
+// Result: the cache after the append.
 Tensor kv_append(GraphBuilder& graph, Tensor cache, Tensor x, Tensor positions, std::int64_t sinks);
 
 }  // namespace l2a

@@ -9,8 +9,10 @@
 namespace l2a {
 
 L2aResult l2a_attention(GraphBuilder& graph, Tensor x, Tensor h, const AttentionBlock& block,
-                        const L2aRouter& router, const TokenInputs& tokens, const L2aOptions& options) {
-  require(!block.cache.ring, "l2a_attention: routed tokens read every key, so their cache cannot be a ring");
+                        const L2aRouter& router, const TokenInputs& tokens,
+                        const L2aOptions& options) {
+  require(!block.cache.ring,
+          "l2a_attention: routed tokens read every key, so their cache cannot be a ring");
   const Rows rows = route(graph, h, router.weight, router.bias, options.cut);
   if (options.mode == L2aMode::widen) {
     require(options.window > 0, "l2a_attention: widening needs a window");

@@ -1,6 +1,6 @@
-// L2A attention: global attention for the tokens that a router picks (arXiv 2603.17484; design section 2).
-// The public op of the library. It lowers to primitives, all of which touch only the routed rows, and which a
-// backend may fuse.
+// L2A attention: global attention for the tokens that a router picks (arXiv 2603.17484; design
+// section 2). The public op of the library. It lowers to primitives, all of which touch only the
+// routed rows, and which a backend may fuse.
 #pragma once
 
 #include "graph/graph.h"
@@ -30,10 +30,11 @@ struct L2aResult {
   Rows rows;  // who was routed
 };
 
-// x [T, E]: what the attention is added to. h [T, E]: x normalized, by the global norm in "add" (where x already
-// holds the local attention), by the layer's only norm in "widen". `block` is the global branch in "add", the only
-// attention in "widen"; its cache must not be a ring.
+// x [T, E]: what the attention is added to. h [T, E]: x normalized, by the global norm in "add"
+// (where x already holds the local attention), by the layer's only norm in "widen". `block` is the
+// global branch in "add", the only attention in "widen"; its cache must not be a ring.
 L2aResult l2a_attention(GraphBuilder& graph, Tensor x, Tensor h, const AttentionBlock& block,
-                        const L2aRouter& router, const TokenInputs& tokens, const L2aOptions& options);
+                        const L2aRouter& router, const TokenInputs& tokens,
+                        const L2aOptions& options);
 
 }  // namespace l2a

@@ -20,9 +20,11 @@ OutputInfo Matmul::infer(std::span<const ValueInfo> inputs) const {
   return {Dtype::f32, {x.shape[0], weight.shape[0]}, x.rows};
 }
 
-Cost Matmul::cost(std::span<const ValueInfo> inputs, const OutputInfo& output, const CostHints& hints) const {
+Cost Matmul::cost(std::span<const ValueInfo> inputs, const OutputInfo& output,
+                  const CostHints& hints) const {
   Cost cost = Op::cost(inputs, output, hints);
-  const double rows = static_cast<double>(output.shape[0]) * (inputs[kX].compact() ? hints.routed_share : 1.0);
+  const double rows =
+      static_cast<double>(output.shape[0]) * (inputs[kX].compact() ? hints.routed_share : 1.0);
   cost.operations = 2.0 * rows * static_cast<double>(inputs[kWeight].shape.elements());
   return cost;
 }

@@ -1,4 +1,5 @@
-// Products with a weight: y[t, n] = sum over k of x[t, k] * w[n, k], the weight in any dtype, accumulated in f32.
+// Products with a weight: y[t, n] = sum over k of x[t, k] * w[n, k], the weight in any dtype,
+// accumulated in f32.
 #pragma once
 
 #include "graph/graph.h"
@@ -11,7 +12,8 @@ struct Matmul final : Op {
 
   std::string_view name() const override { return kName; }
   OutputInfo infer(std::span<const ValueInfo> inputs) const override;
-  Cost cost(std::span<const ValueInfo> inputs, const OutputInfo& output, const CostHints& hints) const override;
+  Cost cost(std::span<const ValueInfo> inputs, const OutputInfo& output,
+            const CostHints& hints) const override;
   void reference(std::span<const TensorView> inputs, const TensorView& output) const override;
 };
 

@@ -1,4 +1,5 @@
-// A backend that runs every op by its reference code: slow, plain, and what all others are compared with.
+// A backend that runs every op by its reference code: slow, plain, and what all others are compared
+// with.
 #pragma once
 
 #include <memory>

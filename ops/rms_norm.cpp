@@ -12,13 +12,15 @@ OutputInfo RmsNorm::infer(std::span<const ValueInfo> inputs) const {
   require(x.shape.rank() == 2 || x.shape.rank() == 3, "the input must be [T, E] or [T, H, D]");
   require_f32(weight, "the weight");
   require_rank(weight, 1, "the weight");
-  require(weight.shape[0] == x.shape.back(), "the weight must have the innermost extent of the input");
+  require(weight.shape[0] == x.shape.back(),
+          "the weight must have the innermost extent of the input");
   require(eps >= 0 && std::isfinite(eps), "epsilon must be finite and not negative");
   require_rows_of(x, inputs[kRows]);
   return {Dtype::f32, x.shape, x.rows};
 }
 
-Cost RmsNorm::cost(std::span<const ValueInfo> inputs, const OutputInfo& output, const CostHints& hints) const {
+Cost RmsNorm::cost(std::span<const ValueInfo> inputs, const OutputInfo& output,
+                   const CostHints& hints) const {
   Cost cost = Op::cost(inputs, output, hints);
   cost.operations = operand_bytes(output, hints);  // four operations an element of four bytes
   return cost;

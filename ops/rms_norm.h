@@ -16,11 +16,13 @@ struct RmsNorm final : Op {
   std::string_view name() const override { return kName; }
   OutputInfo infer(std::span<const ValueInfo> inputs) const override;
   Aliasing aliasing() const override { return {Aliasing::Kind::in_place, kX}; }
-  Cost cost(std::span<const ValueInfo> inputs, const OutputInfo& output, const CostHints& hints) const override;
+  Cost cost(std::span<const ValueInfo> inputs, const OutputInfo& output,
+            const CostHints& hints) const override;
   void reference(std::span<const TensorView> inputs, const TensorView& output) const override;
 };
 
-// x f32 [T, E] or [T, H, D], weight f32 of the innermost extent -> the shape of x, compact when x is.
+// x f32 [T, E] or [T, H, D], weight f32 of the innermost extent -> the shape of x, compact when x
+// is.
 Tensor rms_norm(GraphBuilder& graph, Tensor x, Tensor weight, float eps);
 
 }  // namespace l2a

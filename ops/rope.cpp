@@ -9,12 +9,15 @@
 namespace l2a {
 namespace {
 
-// How far each dimension is interpolated: 0 for those that turn often within the trained context, 1 for those
-// that never complete a turn, a ramp between (arXiv 2309.00071, section 3.2, with HF's rounding of the bounds).
-double yarn_ramp(std::int64_t pair, std::int64_t head_dim, double base, const RopeScaling& scaling) {
+// How far each dimension is interpolated: 0 for those that turn often within the trained context, 1
+// for those that never complete a turn, a ramp between (arXiv 2309.00071, section 3.2, with HF's
+// rounding of the bounds).
+double yarn_ramp(std::int64_t pair, std::int64_t head_dim, double base,
+                 const RopeScaling& scaling) {
   auto dimension_of_turns = [&](double turns) {
     return static_cast<double>(head_dim) *
-           std::log(scaling.original_context / (turns * 2 * std::numbers::pi)) / (2 * std::log(base));
+           std::log(scaling.original_context / (turns * 2 * std::numbers::pi)) /
+           (2 * std::log(base));
   };
   const double low = std::max(std::floor(dimension_of_turns(scaling.beta_fast)), 0.0);
   const double high =
@@ -25,18 +28,23 @@ double yarn_ramp(std::int64_t pair, std::int64_t head_dim, double base, const Ro
 }  // namespace
 
 RopeFrequencies rope_frequencies(std::int64_t head_dim, double base, const RopeScaling& scaling) {
-  if (head_dim < 2 || head_dim % 2 != 0) throw Error(concat("RoPE needs an even head size, not ", head_dim));
-  if (!(base > 1) || !std::isfinite(base)) throw Error(concat("RoPE needs a base above 1, not ", base));
+  if (head_dim < 2 || head_dim % 2 != 0)
+    throw Error(concat("RoPE needs an even head size, not ", head_dim));
+  if (!(base > 1) || !std::isfinite(base))
+    throw Error(concat("RoPE needs a base above 1, not ", base));
   if (!(scaling.factor >= 1) || !std::isfinite(scaling.factor)) {
     throw Error(concat("a RoPE scaling factor is at least 1, not ", scaling.factor));
   }
   const bool yarn = scaling.kind == RopeScaling::Kind::yarn;
-  if (yarn && !(scaling.original_context >= 1)) throw Error("YaRN needs the original context length");
-  if (yarn && !(scaling.beta_fast > 0 && scaling.beta_slow > 0)) throw Error("YaRN needs positive betas");
+  if (yarn && !(scaling.original_context >= 1))
+    throw Error("YaRN needs the original context length");
+  if (yarn && !(scaling.beta_fast > 0 && scaling.beta_slow > 0))
+    throw Error("YaRN needs positive betas");
 
   RopeFrequencies result;
   for (std::int64_t pair = 0; pair < head_dim / 2; ++pair) {
-    const double plain = std::pow(base, -2.0 * static_cast<double>(pair) / static_cast<double>(head_dim));
+    const double plain =
+        std::pow(base, -2.0 * static_cast<double>(pair) / static_cast<double>(head_dim));
     double frequency = plain;
     if (scaling.kind == RopeScaling::Kind::linear) frequency = plain / scaling.factor;
     if (yarn) {
@@ -81,12 +89,14 @@ OutputInfo Rope::infer(std::span<const ValueInfo> inputs) const {
   require_rank(table, 3, "the table");
   require(!table.compact(), "the table has a row for every token");
   require(x.shape[0] == table.shape[0], "the table must have a row for every token");
-  require(x.shape[2] == 2 * table.shape[1], "the head size must be twice the number of frequencies");
+  require(x.shape[2] == 2 * table.shape[1],
+          "the head size must be twice the number of frequencies");
   require_rows_of(x, inputs[kRows]);
   return {Dtype::f32, x.shape, x.rows};
 }
 
-Cost Rope::cost(std::span<const ValueInfo> inputs, const OutputInfo& output, const CostHints& hints) const {
+Cost Rope::cost(std::span<const ValueInfo> inputs, const OutputInfo& output,
+                const CostHints& hints) const {
   Cost cost = Op::cost(inputs, output, hints);
   cost.operations = operand_bytes(output, hints) / 4 * 3;  // four products and two sums a pair
   return cost;
@@ -103,7 +113,8 @@ void Rope::reference(std::span<const TensorView> inputs, const TensorView& outpu
       const float* from = x.row<const float>(i, h);
       float* to = output.row<float>(i, h);
       for (std::int64_t p = 0; p < pairs; ++p) {
-        const float cosine = table.row<const float>(token, p)[0], sine = table.row<const float>(token, p)[1];
+        const float cosine = table.row<const float>(token, p)[0],
+                    sine = table.row<const float>(token, p)[1];
         const float a = from[p * step], b = from[p * step + apart];
         to[p * step] = a * cosine - b * sine;
         to[p * step + apart] = b * cosine + a * sine;

@@ -1,8 +1,8 @@
-// Rotary position embedding (RoPE, arXiv 2104.09864) in two ops: `rope_table` computes the cosines and sines of
-// a run's positions once, `rope` turns queries or keys of every layer by them.
+// Rotary position embedding (RoPE, arXiv 2104.09864) in two ops: `rope_table` computes the cosines
+// and sines of a run's positions once, `rope` turns queries or keys of every layer by them.
 //
-// How positions are scaled beyond the trained context is all in the D/2 inverse frequencies and one factor on the
-// table, both computed here on the host: backends know nothing of YaRN.
+// How positions are scaled beyond the trained context is all in the D/2 inverse frequencies and one
+// factor on the table, both computed here on the host: backends know nothing of YaRN.
 #pragma once
 
 #include <optional>
@@ -21,10 +21,11 @@ enum class RopePairing : std::uint8_t {
 struct RopeScaling {
   enum class Kind : std::uint8_t { none, linear, yarn };
   Kind kind = Kind::none;
-  double factor = 1;             // context extension
-  double original_context = 0;   // yarn: trained context
+  double factor = 1;            // context extension
+  double original_context = 0;  // yarn: trained context
   double beta_fast = 32, beta_slow = 1;
-  // yarn: factor on cosines and sines; 0.1 ln(factor) + 1 where it is not given (arXiv 2309.00071, section 3.4)
+  // yarn: factor on cosines and sines; 0.1 ln(factor) + 1 where it is not given (arXiv 2309.00071,
+  // section 3.4)
   std::optional<double> attention_factor;
 };
 
@@ -58,15 +59,18 @@ struct Rope final : Op {
   std::string_view name() const override { return kName; }
   OutputInfo infer(std::span<const ValueInfo> inputs) const override;
   Aliasing aliasing() const override { return {Aliasing::Kind::in_place, kX}; }
-  Cost cost(std::span<const ValueInfo> inputs, const OutputInfo& output, const CostHints& hints) const override;
+  Cost cost(std::span<const ValueInfo> inputs, const OutputInfo& output,
+            const CostHints& hints) const override;
   void reference(std::span<const TensorView> inputs, const TensorView& output) const override;
 };
 
-// positions i32 [T], frequencies f32 [D/2] -> f32 [T, D/2, 2]: cosine and sine of each angle, times `factor`.
-// Angles are reduced in double: at position 131071 a float product is off by 0.004 radians.
+// positions i32 [T], frequencies f32 [D/2] -> f32 [T, D/2, 2]: cosine and sine of each angle, times
+// `factor`. Angles are reduced in double: at position 131071 a float product is off by 0.004
+// radians.
 Tensor rope_table(GraphBuilder& graph, Tensor positions, Tensor frequencies, float factor);
 
-// x f32 [T, H, D], table of the T tokens -> the shape of x. Row i of a compact x is turned by its own token.
+// x f32 [T, H, D], table of the T tokens -> the shape of x. Row i of a compact x is turned by its
+// own token.
 Tensor rope(GraphBuilder& graph, Tensor x, Tensor table, RopePairing pairing);
 
 }  // namespace l2a

@@ -22,14 +22,16 @@ OutputInfo Route::infer(std::span<const ValueInfo> inputs) const {
   require_rank(x, 2, "the input");
   require(!x.compact(), "every token is asked, so the input must be full");
   require_f32(weight, "the router's weight");
-  require(weight.shape == Shape{1, x.shape[1]}, concat("the router's weight must be [1, ", x.shape[1], "]"));
+  require(weight.shape == Shape{1, x.shape[1]},
+          concat("the router's weight must be [1, ", x.shape[1], "]"));
   require(!bias.present() || (bias.dtype == Dtype::f32 && bias.shape == Shape{1}),
           "the router's bias must be f32 [1]");
   require(x.shape[0] < INT32_MAX, "too many tokens for i32 indices");
   return {Dtype::i32, {1 + x.shape[0]}, kNoValue, true};
 }
 
-Cost Route::cost(std::span<const ValueInfo> inputs, const OutputInfo& output, const CostHints& hints) const {
+Cost Route::cost(std::span<const ValueInfo> inputs, const OutputInfo& output,
+                 const CostHints& hints) const {
   Cost cost = Op::cost(inputs, output, hints);
   cost.operations = 2.0 * static_cast<double>(inputs[kX].shape.elements());
   return cost;

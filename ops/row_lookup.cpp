@@ -14,8 +14,10 @@ OutputInfo RowLookup::infer(std::span<const ValueInfo> inputs) const {
   return {Dtype::f32, {ids.shape[0], table.shape[1]}};
 }
 
-Cost RowLookup::cost(std::span<const ValueInfo> inputs, const OutputInfo& output, const CostHints& hints) const {
-  const double row = static_cast<double>(dtype_bytes(inputs[kTable].dtype, inputs[kTable].shape[1]));
+Cost RowLookup::cost(std::span<const ValueInfo> inputs, const OutputInfo& output,
+                     const CostHints& hints) const {
+  const double row =
+      static_cast<double>(dtype_bytes(inputs[kTable].dtype, inputs[kTable].shape[1]));
   return {0, row * static_cast<double>(output.shape[0]) + operand_bytes(output, hints)};
 }
 
@@ -25,7 +27,8 @@ void RowLookup::reference(std::span<const TensorView> inputs, const TensorView& 
   const std::size_t row_bytes = dtype_bytes(table.dtype, table.shape[1]);
   for (std::int64_t t = 0; t < output.shape[0]; ++t) {
     const std::int64_t id = *ids.row<const std::int32_t>(t);
-    dequantize_row(table.dtype, {table.row<const std::byte>(id), row_bytes}, {output.row<float>(t), width});
+    dequantize_row(table.dtype, {table.row<const std::byte>(id), row_bytes},
+                   {output.row<float>(t), width});
   }
 }
 

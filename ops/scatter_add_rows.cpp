@@ -20,7 +20,8 @@ OutputInfo ScatterAddRows::infer(std::span<const ValueInfo> inputs) const {
 
 Cost ScatterAddRows::cost(std::span<const ValueInfo> inputs, const OutputInfo& /*output*/,
                           const CostHints& hints) const {
-  const double bytes = operand_bytes(inputs[kDelta], hints);  // in place: what is not routed is not touched
+  const double bytes =
+      operand_bytes(inputs[kDelta], hints);  // in place: what is not routed is not touched
   return {bytes / 4, 3 * bytes};
 }
 

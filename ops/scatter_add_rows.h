@@ -12,7 +12,8 @@ struct ScatterAddRows final : Op {
   std::string_view name() const override { return kName; }
   OutputInfo infer(std::span<const ValueInfo> inputs) const override;
   Aliasing aliasing() const override { return {Aliasing::Kind::in_place, kX}; }
-  Cost cost(std::span<const ValueInfo> inputs, const OutputInfo& output, const CostHints& hints) const override;
+  Cost cost(std::span<const ValueInfo> inputs, const OutputInfo& output,
+            const CostHints& hints) const override;
   void reference(std::span<const TensorView> inputs, const TensorView& output) const override;
 };
 

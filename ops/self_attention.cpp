@@ -24,8 +24,9 @@ Tensor project_heads(GraphBuilder& graph, Tensor x, Tensor weight, Tensor bias, 
 
 }  // namespace
 
-Tensor self_attention(GraphBuilder& graph, Tensor query_source, Tensor source, const AttentionBlock& block,
-                      const TokenInputs& tokens, const AttentionSpan& span) {
+Tensor self_attention(GraphBuilder& graph, Tensor query_source, Tensor source,
+                      const AttentionBlock& block, const TokenInputs& tokens,
+                      const AttentionSpan& span) {
   const AttentionWeights& w = block.weights;
   const AttentionHeads& heads = block.heads;
   const KvCache& cache = block.cache;
@@ -44,8 +45,9 @@ Tensor self_attention(GraphBuilder& graph, Tensor query_source, Tensor source, c
     inputs.keys = kv_append(graph, cache.keys, k, tokens.positions, cache.sinks);
     inputs.values = kv_append(graph, cache.values, v, tokens.positions, cache.sinks);
   };
-  // A chunk would push out of a ring what its first tokens still see, so it is read from where it was computed
-  // (rounded as the cache rounds, so that the size of chunks changes nothing) and appended afterwards.
+  // A chunk would push out of a ring what its first tokens still see, so it is read from where it
+  // was computed (rounded as the cache rounds, so that the size of chunks changes nothing) and
+  // appended afterwards.
   const bool fresh = cache.ring && count > 1;
   if (fresh) {
     const Dtype dtype = graph.info(cache.keys).dtype;

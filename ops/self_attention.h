@@ -1,5 +1,6 @@
-// One attention block in primitives: projections, biases, head norms, RoPE, cache append, attention, output
-// projection. Dense layers, the local branch of L2A and its global branch are all this, with other weights.
+// One attention block in primitives: projections, biases, head norms, RoPE, cache append,
+// attention, output projection. Dense layers, the local branch of L2A and its global branch are all
+// this, with other weights.
 #pragma once
 
 #include "graph/graph.h"
@@ -10,9 +11,9 @@ namespace l2a {
 
 // Biases and norms are empty where an architecture has none.
 struct AttentionWeights {
-  Tensor q, k, v, output;                       // [Hq*D, E], [Hk*D, E], [Hk*D, E], [E, Hq*D]
-  Tensor q_bias, k_bias, v_bias, output_bias;   // f32, as long as the first extent of the weight
-  Tensor q_norm, k_norm;                        // f32 [D]
+  Tensor q, k, v, output;                      // [Hq*D, E], [Hk*D, E], [Hk*D, E], [E, Hq*D]
+  Tensor q_bias, k_bias, v_bias, output_bias;  // f32, as long as the first extent of the weight
+  Tensor q_norm, k_norm;                       // f32 [D]
 };
 
 struct AttentionHeads {
@@ -44,9 +45,11 @@ struct AttentionSpan {
   Rows wide;                           // tokens that see all keys all the same
 };
 
-// Keys and values come from `source` [T, E], normalized, and are cached for every token; queries come from
-// `query_source`, which is `source` itself or rows gathered from it. -> f32 [T, E], compact when the query is.
-Tensor self_attention(GraphBuilder& graph, Tensor query_source, Tensor source, const AttentionBlock& block,
-                      const TokenInputs& tokens, const AttentionSpan& span);
+// Keys and values come from `source` [T, E], normalized, and are cached for every token; queries
+// come from `query_source`, which is `source` itself or rows gathered from it. -> f32 [T, E],
+// compact when the query is.
+Tensor self_attention(GraphBuilder& graph, Tensor query_source, Tensor source,
+                      const AttentionBlock& block, const TokenInputs& tokens,
+                      const AttentionSpan& span);
 
 }  // namespace l2a

@@ -16,9 +16,11 @@ OutputInfo SiluMul::infer(std::span<const ValueInfo> inputs) const {
   return {Dtype::f32, gate.shape};
 }
 
-Cost SiluMul::cost(std::span<const ValueInfo> inputs, const OutputInfo& output, const CostHints& hints) const {
+Cost SiluMul::cost(std::span<const ValueInfo> inputs, const OutputInfo& output,
+                   const CostHints& hints) const {
   Cost cost = Op::cost(inputs, output, hints);
-  cost.operations = operand_bytes(output, hints);  // exp, sum, division and product an element of four bytes
+  cost.operations =
+      operand_bytes(output, hints);  // exp, sum, division and product an element of four bytes
   return cost;
 }
 
@@ -27,7 +29,8 @@ void SiluMul::reference(std::span<const TensorView> inputs, const TensorView& ou
     const float* gate = inputs[kGate].row<const float>(t);
     const float* up = inputs[kUp].row<const float>(t);
     float* to = output.row<float>(t);
-    for (std::int64_t i = 0; i < output.shape[1]; ++i) to[i] = gate[i] / (1.0f + std::exp(-gate[i])) * up[i];
+    for (std::int64_t i = 0; i < output.shape[1]; ++i)
+      to[i] = gate[i] / (1.0f + std::exp(-gate[i])) * up[i];
   }
 }
 
