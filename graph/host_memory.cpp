@@ -51,7 +51,7 @@ class ImportedBuffer final : public HostBuffer {
       : HostBuffer(backend, const_cast<std::byte*>(data.data()), data.size()),
         owner_(std::move(owner)) {}
 
-  void upload(std::size_t, std::span<const std::byte>) override {
+  void upload(std::size_t /*offset*/, std::span<const std::byte> /*from*/) override {
     throw Error("imported memory is read-only");
   }
 

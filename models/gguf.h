@@ -22,9 +22,9 @@ namespace l2a {
 
 // Integers of every width are held as int64 or uint64, floats as double; arrays of one kind each.
 // Arrays of arrays are read (to a fixed depth), checked and skipped: no key that is used here has one.
-using GgufValue =
-    std::variant<std::uint64_t, std::int64_t, double, bool, std::string, std::vector<std::uint64_t>,
-                 std::vector<std::int64_t>, std::vector<double>, std::vector<bool>, std::vector<std::string>>;
+using GgufValue = std::variant<std::uint64_t, std::int64_t, double, bool, std::string,
+                               std::vector<std::uint64_t>, std::vector<std::int64_t>,
+                               std::vector<double>, std::vector<bool>, std::vector<std::string>>;
 
 struct GgufTensor {
   std::string name;
@@ -53,7 +53,8 @@ class GgufFile {
   std::optional<double> find_f64(std::string_view key) const;
   std::optional<bool> find_bool(std::string_view key) const;
   const std::string* find_string(std::string_view key) const;
-  std::optional<std::vector<std::int64_t>> find_ints(std::string_view key) const;  // any integer array
+  std::optional<std::vector<std::int64_t>> find_ints(
+      std::string_view key) const;  // any integer array
   std::optional<std::vector<double>> find_floats(std::string_view key) const;
   std::optional<std::vector<bool>> find_bools(std::string_view key) const;
   // Keys in file order.
