@@ -82,10 +82,22 @@ void silu_mul_generic(std::int64_t n, const float* gate, const float* up, float*
 
 #if defined(__x86_64__)
 
-// The first n lanes of eight, for _mm256_maskload_ps; all of them when n is more.
+// Up to eight floats, as many as are left; the other lanes are zero and their memory is not
+// touched. Whole vectors take the plain instructions, because masked stores are microcoded on AMD
+// processors.
 L2A_AVX2 inline __m256i first_lanes(std::int64_t n) {
-  const int lanes = static_cast<int>(std::min<std::int64_t>(n, 8));
-  return _mm256_cmpgt_epi32(_mm256_set1_epi32(lanes), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)),
+                            _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+L2A_AVX2 inline __m256 load_up_to8(std::int64_t left, const float* x) {
+  return left >= 8 ? _mm256_loadu_ps(x) : _mm256_maskload_ps(x, first_lanes(left));
+}
+L2A_AVX2 inline void store_up_to8(std::int64_t left, float* x, __m256 v) {
+  if (left >= 8) {
+    _mm256_storeu_ps(x, v);
+  } else {
+    _mm256_maskstore_ps(x, first_lanes(left), v);
+  }
 }
 
 L2A_AVX2 inline std::uint32_t largest_lane(__m256i v) {
@@ -138,7 +150,7 @@ L2A_AVX2 float sum_of_squares_avx2(std::int64_t n, const float* x) {
     }
   }
   for (; i < n; i += 8) {
-    const __m256 v = _mm256_maskload_ps(x + i, first_lanes(n - i));
+    const __m256 v = load_up_to8(n - i, x + i);
     total[0] = _mm256_fmadd_ps(v, v, total[0]);
   }
   return x86::sum_lanes(_mm256_add_ps(total[0], total[1]));
@@ -160,10 +172,13 @@ L2A_AVX2 float exp_and_sum_avx2(std::int64_t n, float shift, float* x) {
   const __m256 shifts = _mm256_set1_ps(shift);
   __m256 total = _mm256_setzero_ps();
   for (std::int64_t i = 0; i < n; i += 8) {
-    const __m256i mask = first_lanes(n - i);
-    const __m256 v = x86::exp(_mm256_sub_ps(_mm256_maskload_ps(x + i, mask), shifts));
-    _mm256_maskstore_ps(x + i, mask, v);
-    total = _mm256_add_ps(total, _mm256_and_ps(v, _mm256_castsi256_ps(mask)));
+    const std::int64_t left = n - i;
+    __m256 v = x86::exp(_mm256_sub_ps(load_up_to8(left, x + i), shifts));
+    store_up_to8(left, x + i, v);
+    if (left < 8) {
+      v = _mm256_and_ps(v, _mm256_castsi256_ps(first_lanes(left)));
+    }
+    total = _mm256_add_ps(total, v);
   }
   return x86::sum_lanes(total);
 }
@@ -171,11 +186,11 @@ L2A_AVX2 float exp_and_sum_avx2(std::int64_t n, float shift, float* x) {
 L2A_AVX2 void silu_mul_avx2(std::int64_t n, const float* gate, const float* up, float* out) {
   const __m256 one = _mm256_set1_ps(1);
   for (std::int64_t i = 0; i < n; i += 8) {
-    const __m256i mask = first_lanes(n - i);
-    const __m256 g = _mm256_maskload_ps(gate + i, mask);
+    const std::int64_t left = n - i;
+    const __m256 g = load_up_to8(left, gate + i);
     const __m256 decay = x86::exp(_mm256_sub_ps(_mm256_setzero_ps(), g));
     const __m256 silu = _mm256_div_ps(g, _mm256_add_ps(one, decay));
-    _mm256_maskstore_ps(out + i, mask, _mm256_mul_ps(silu, _mm256_maskload_ps(up + i, mask)));
+    store_up_to8(left, out + i, _mm256_mul_ps(silu, load_up_to8(left, up + i)));
   }
 }
 

@@ -94,15 +94,24 @@ L2A_AVX2 inline std::uint32_t load_u32(const std::uint8_t* p) {
   return value;
 }
 
-// 16 in byte j where bit j is set.
-L2A_AVX2 inline __m256i fifth_bits(std::uint32_t bits) {
+// The values of a block of q5_0 or q5_1: nibbles with the bits of qh, in element order, as their
+// fifth.
+template <class Block>
+L2A_AVX2 inline __m256i split_five_bits(const Block& block) {
   const __m256i spread =
       _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303);
-  const __m256i byte_of_bit =
-      _mm256_shuffle_epi8(_mm256_set1_epi32(static_cast<int>(bits)), spread);
+  const __m256i bits = _mm256_set1_epi32(static_cast<int>(load_u32(block.qh)));
+  const __m256i byte_of_bit = _mm256_shuffle_epi8(bits, spread);
   const __m256i bit = _mm256_set1_epi64x(static_cast<long long>(0x8040201008040201));
   const __m256i set = _mm256_cmpeq_epi8(_mm256_and_si256(byte_of_bit, bit), bit);
-  return _mm256_and_si256(set, _mm256_set1_epi8(16));
+  return _mm256_or_si256(split_nibbles(block.qs), _mm256_and_si256(set, _mm256_set1_epi8(16)));
+}
+// The same of two blocks; here the bits are a mask as they are.
+template <class Block>
+L2A_AVX512 inline __m512i split_five_bits(const Block& first, const Block& second) {
+  const __m512i low = split_nibbles(first.qs, second.qs);
+  const std::uint64_t high = std::uint64_t{load_u32(second.qh)} << 32 | load_u32(first.qh);
+  return _mm512_mask_add_epi8(low, high, low, _mm512_set1_epi8(16));
 }
 
 }  // namespace l2a::x86
