@@ -25,6 +25,7 @@ class JsonFields {
   JsonFields(const Json& object, std::string origin, std::string where = "")
       : object_(object), origin_(std::move(origin)), where_(std::move(where)) {}
 
+  const std::string& origin() const { return origin_; }
   const Json* find(const std::string& name) const;  // null when missing
   bool has(const std::string& name) const { return find(name) != nullptr; }
 
