@@ -1,0 +1,171 @@
+#include "models/sampler.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "graph/error.h"
+
+namespace l2a {
+namespace {
+
+// `valid` is false for NaN too, since the comparisons that make it are.
+void require(bool valid, const char* name, double value, const char* expected) {
+  if (!valid) throw Error(concat("sampler option ", name, " is ", value, "; ", expected));
+}
+
+void check(const SamplerOptions& options) {
+  require(options.temperature >= 0 && std::isfinite(options.temperature), "temperature",
+          options.temperature, "a number from 0 was expected");
+  require(options.top_k >= 0, "top_k", options.top_k, "0 (off) or more was expected");
+  require(options.top_p > 0 && options.top_p <= 1, "top_p", options.top_p,
+          "a number above 0, to 1 (off), was expected");
+  require(options.min_p >= 0 && options.min_p <= 1, "min_p", options.min_p,
+          "a number from 0 (off) to 1 was expected");
+  require(options.repetition_penalty > 0 && std::isfinite(options.repetition_penalty),
+          "repetition_penalty", options.repetition_penalty, "a number above 0 was expected");
+  require(options.repetition_window >= 0, "repetition_window", options.repetition_window,
+          "0 (off) or more was expected");
+}
+
+// The index of the largest logit, the first of equals.
+std::size_t find_best(std::span<const float> logits) {
+  if (logits.empty()) throw Error("sampling needs logits");
+  std::size_t best = 0;
+  for (std::size_t i = 0; i < logits.size(); ++i) {
+    const float logit = logits[i];
+    if (!(logit <= std::numeric_limits<float>::max())) {
+      throw Error(
+          concat("the logit of token ", i, " is ", logit, "; the model's output is broken"));
+    }
+    if (logit > logits[best]) best = i;
+  }
+  if (std::isinf(logits[best])) throw Error("every token is forbidden: all logits are -inf");
+  return best;
+}
+
+}  // namespace
+
+struct Sampler::IsBetter {
+  bool operator()(const Candidate& a, const Candidate& b) const {
+    return a.logit != b.logit ? a.logit > b.logit : a.token < b.token;
+  }
+};
+
+Sampler::Sampler(const SamplerOptions& options) : options_(options), random_(options.seed) {
+  check(options);
+}
+
+void Sampler::accept(Token token) {
+  if (options_.repetition_window == 0) return;
+  if (token < 0) throw Error(concat("token ", token, " is not a token"));
+  window_.push_back(token);
+  ++counts_[token];
+  if (window_.size() > static_cast<std::size_t>(options_.repetition_window)) {
+    const auto oldest = counts_.find(window_.front());
+    if (--oldest->second == 0) counts_.erase(oldest);
+    window_.pop_front();
+  }
+}
+
+std::span<const float> Sampler::apply_penalty(std::span<const float> logits) {
+  if (options_.repetition_penalty == 1 || counts_.empty()) return logits;
+  penalized_.assign(logits.begin(), logits.end());
+  for (const auto& [token, count] : counts_) {
+    const auto i = static_cast<std::size_t>(token);
+    if (i >= penalized_.size()) continue;
+    float& logit = penalized_[i];
+    logit = logit > 0 ? logit / options_.repetition_penalty : logit * options_.repetition_penalty;
+  }
+  return penalized_;
+}
+
+void Sampler::keep_top_k(std::span<const float> logits) {
+  candidates_.clear();
+  const auto k = static_cast<std::size_t>(options_.top_k);
+  if (k == 0 || k >= logits.size()) {
+    for (std::size_t i = 0; i < logits.size(); ++i) {
+      if (!std::isinf(logits[i])) candidates_.push_back({logits[i], static_cast<Token>(i)});
+    }
+    return;
+  }
+  // A heap of the best k so far, the worst of them on top: one comparison refuses nearly every
+  // logit.
+  for (std::size_t i = 0; i < logits.size(); ++i) {
+    const Candidate candidate{logits[i], static_cast<Token>(i)};
+    if (std::isinf(candidate.logit)) continue;
+    if (candidates_.size() < k) {
+      candidates_.push_back(candidate);
+      std::push_heap(candidates_.begin(), candidates_.end(), IsBetter{});
+    } else if (IsBetter{}(candidate, candidates_.front())) {
+      std::pop_heap(candidates_.begin(), candidates_.end(), IsBetter{});
+      candidates_.back() = candidate;
+      std::push_heap(candidates_.begin(), candidates_.end(), IsBetter{});
+    }
+  }
+  std::sort_heap(candidates_.begin(), candidates_.end(), IsBetter{});
+}
+
+void Sampler::keep_top_p(float best) {
+  if (options_.top_p == 1) return;
+  const auto weight = [best](const Candidate& c) { return std::exp(double{c.logit} - best); };
+  double total = 0;
+  for (const Candidate& candidate : candidates_) total += weight(candidate);
+  const double wanted = total * double{options_.top_p};
+
+  // The best few usually suffice, so sort ever larger parts instead of the whole vocabulary.
+  double sum = 0;
+  std::size_t sorted = 0;
+  for (std::size_t part = 64; sorted < candidates_.size(); part *= 4) {
+    const auto begin = candidates_.begin() + static_cast<std::ptrdiff_t>(sorted);
+    const std::size_t end = std::min(sorted + part, candidates_.size());
+    std::partial_sort(begin, candidates_.begin() + static_cast<std::ptrdiff_t>(end),
+                      candidates_.end(), IsBetter{});
+    for (; sorted < end; ++sorted) {
+      sum += weight(candidates_[sorted]);
+      if (sum >= wanted) {
+        candidates_.resize(sorted + 1);
+        return;
+      }
+    }
+  }
+}
+
+void Sampler::keep_min_p(float best) {
+  if (options_.min_p == 0) return;
+  const double least = double{best} + std::log(double{options_.min_p});
+  std::erase_if(candidates_, [least](const Candidate& c) { return c.logit < least; });
+}
+
+Token Sampler::draw(float best) {
+  const auto weight = [&](const Candidate& c) {
+    return std::exp((double{c.logit} - best) / options_.temperature);
+  };
+  double total = 0;
+  for (const Candidate& candidate : candidates_) total += weight(candidate);
+  // 53 random bits make a double in [0, 1). std::uniform_real_distribution differs between
+  // libraries.
+  double left = static_cast<double>(random_() >> 11) * 0x1p-53 * total;
+  Token chosen = candidates_.front().token;
+  for (const Candidate& candidate : candidates_) {
+    const double share = weight(candidate);
+    if (share == 0) continue;
+    chosen = candidate.token;  // also the last one, should rounding leave something over
+    if (left < share) break;
+    left -= share;
+  }
+  return chosen;
+}
+
+Token Sampler::sample(std::span<const float> raw_logits) {
+  const std::span<const float> logits = apply_penalty(raw_logits);
+  const std::size_t best_index = find_best(logits);
+  if (options_.temperature == 0) return static_cast<Token>(best_index);
+  const float best = logits[best_index];
+  keep_top_k(logits);
+  keep_top_p(best);
+  keep_min_p(best);
+  return draw(best);
+}
+
+}  // namespace l2a
