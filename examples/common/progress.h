@@ -1,5 +1,5 @@
-// Progress of a long task on stderr: a bar that redraws itself on a terminal, a line for each tenth
-// elsewhere.
+// Progress of a long task on stderr: a bar that redraws itself on a terminal; elsewhere a line for
+// each tenth, at most one a second.
 #pragma once
 
 #include <chrono>
@@ -11,19 +11,23 @@ namespace l2a {
 
 // "1.5 GiB"
 std::string bytes_text(double bytes);
+// "1500 tokens"
+std::string tokens_text(double tokens);
 // "1m 05s"
 std::string seconds_text(double seconds);
 
 class Progress {
  public:
-  // Nothing is printed when `enabled` is false.
-  explicit Progress(bool enabled);
+  using AmountText = std::string (*)(double amount);
+
+  // Nothing is printed when `enabled` is false. `text` writes amounts and rates: bytes_text, tokens_text.
+  explicit Progress(bool enabled, AmountText text = bytes_text);
   // Clears the bar, so that an error message starts on a clean line.
   ~Progress();
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
-  // `done` of `total` bytes; `what` is being worked on.
+  // `done` of `total`; `what` is being worked on.
   void update(std::uint64_t done, std::uint64_t total, std::string_view what);
   void clear();
   double seconds() const;  // since construction
@@ -32,11 +36,12 @@ class Progress {
   using Clock = std::chrono::steady_clock;
 
   bool enabled_;
+  AmountText text_;
   bool terminal_;
   bool drawn_ = false;
   int tenths_ = 0;
   Clock::time_point start_ = Clock::now();
-  Clock::time_point last_drawn_{};
+  Clock::time_point last_drawn_ = start_;
 };
 
 }  // namespace l2a
