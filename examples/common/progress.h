@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -31,12 +32,18 @@ class Progress {
  private:
   using Clock = std::chrono::steady_clock;
 
+  struct Mark {
+    Clock::time_point time;
+    std::uint64_t done;
+  };
+
   bool enabled_;
   bool terminal_;
   bool drawn_ = false;
   int tenths_ = 0;
   Clock::time_point start_ = Clock::now();
   Clock::time_point last_drawn_{};
+  std::optional<Mark> first_;  // rates count from here: preparations are not part of them
 };
 
 }  // namespace l2a
