@@ -1,5 +1,5 @@
-// A Hugging Face checkpoint folder becomes one GGUF file. Dense models get the names and keys of the GGUF
-// ecosystem; L2A models get the same and their own beside them.
+// A Hugging Face checkpoint folder becomes one GGUF file. Dense models get the names and keys of
+// the GGUF ecosystem; L2A models get the same and their own beside them.
 #pragma once
 
 #include <cstdint>
