@@ -6,7 +6,6 @@
 
 #include "examples/common/main_wrapper.h"
 #include "examples/common/progress.h"
-#include "examples/common/version.h"
 #include "models/gguf.h"
 #include "models/kv_cache.h"
 #include "models/model_config.h"
@@ -126,7 +125,7 @@ int main(int argc, char** argv) {
     bool tensors = false;
     CLI::App app(kDescription, kProgram);
     app.footer(kExamples);
-    app.set_version_flag("--version", concat(kProgram, " ", l2a::kVersion));
+    app.set_version_flag("--version", concat(kProgram, " ", L2A_VERSION));
     app.add_option("MODEL", path, "GGUF file")->required();
     app.add_flag("--tensors", tensors, "List every tensor instead: name, type, shape, bytes");
     if (const auto code = l2a::parse_arguments(kProgram, app, argc, argv)) return *code;

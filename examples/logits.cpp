@@ -10,7 +10,6 @@
 #include "examples/common/main_wrapper.h"
 #include "examples/common/open_model.h"
 #include "examples/common/progress.h"
-#include "examples/common/version.h"
 #include "models/mapped_file.h"
 #include "models/session.h"
 
@@ -126,7 +125,7 @@ int main(int argc, char** argv) {
     options.model.type_kv = "f32";
     CLI::App app(kDescription, kProgram);
     app.footer(kExamples);
-    app.set_version_flag("--version", concat(kProgram, " ", l2a::kVersion));
+    app.set_version_flag("--version", concat(kProgram, " ", L2A_VERSION));
     l2a::add_model_options(app, options.model);
     app.add_option("--tokens", options.tokens, "Token ids, or a file with them")
         ->required()

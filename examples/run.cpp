@@ -13,7 +13,6 @@
 #include "examples/common/main_wrapper.h"
 #include "examples/common/open_model.h"
 #include "examples/common/progress.h"
-#include "examples/common/version.h"
 #include "models/chat.h"
 #include "models/mapped_file.h"
 
@@ -298,7 +297,7 @@ int main(int argc, char** argv) {
     options.model.type_kv = "f16";
     CLI::App app(kDescription, kProgram);
     app.footer(kExamples);
-    app.set_version_flag("--version", concat(kProgram, " ", l2a::kVersion));
+    app.set_version_flag("--version", concat(kProgram, " ", L2A_VERSION));
     add_options(app, options);
     if (const auto code = l2a::parse_arguments(kProgram, app, argc, argv)) return *code;
     if (!options.chat && options.prompt.empty() && options.file.empty()) {

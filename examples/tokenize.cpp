@@ -5,7 +5,6 @@
 #include <sstream>
 
 #include "examples/common/main_wrapper.h"
-#include "examples/common/version.h"
 #include "models/gguf.h"
 #include "models/tokenizer.h"
 
@@ -59,7 +58,7 @@ int main(int argc, char** argv) {
     bool ids_only = false, no_special = false, decodes = false;
     CLI::App app(kDescription, kProgram);
     app.footer(kExamples);
-    app.set_version_flag("--version", concat(kProgram, " ", l2a::kVersion));
+    app.set_version_flag("--version", concat(kProgram, " ", L2A_VERSION));
     app.add_option("MODEL", path, "GGUF file")->required();
     app.add_flag("--ids", ids_only, "Only the ids, on one line");
     app.add_flag("--no-special", no_special,

@@ -70,8 +70,12 @@ void Progress::update(std::uint64_t done, std::uint64_t total, std::string_view 
     return;
   }
   const double share = static_cast<double>(done) / static_cast<double>(total);
-  const double elapsed = seconds();
-  const double rate = elapsed > 0.0 ? static_cast<double>(done) / elapsed : 0.0;
+  const auto now = Clock::now();
+  if (!first_) {
+    first_ = {now, done};
+  }
+  const double elapsed = std::chrono::duration<double>(now - first_->time).count();
+  const double rate = elapsed > 0.0 ? static_cast<double>(done - first_->done) / elapsed : 0.0;
   const double left = rate > 0.0 ? static_cast<double>(total - done) / rate : 0.0;
   const std::string numbers = concat(
       static_cast<int>(share * 100.0), "%  ", text_(static_cast<double>(done)), " of ",

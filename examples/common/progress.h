@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -35,13 +36,23 @@ class Progress {
  private:
   using Clock = std::chrono::steady_clock;
 
+  struct Mark {
+    Clock::time_point time;
+    std::uint64_t done;
+  };
+
   bool enabled_;
   AmountText text_;
   bool terminal_;
   bool drawn_ = false;
   int tenths_ = 0;
   Clock::time_point start_ = Clock::now();
+<<<<<<< HEAD
   Clock::time_point last_drawn_ = start_;
+=======
+  Clock::time_point last_drawn_{};
+  std::optional<Mark> first_;  // rates count from here: preparations are not part of them
+>>>>>>> wt-a
 };
 
 }  // namespace l2a
