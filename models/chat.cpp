@@ -206,9 +206,12 @@ std::vector<ChatSegment> ChatFormat::segments(std::span<const ChatMessage> messa
     }
     out.open_turn(message.role);
     std::string_view content = message.content;
+    // Asked before line breaks are stripped from the content, as the template does.
+    bool breaks_line = !content.empty();
     if (message.role == "assistant" && rewrites_reasoning_) {
       const Answer answer = split_reasoning(message);
       content = answer.content;
+      breaks_line = !content.empty();
       const bool is_last = i + 1 == messages.size();
       if (i > last_query && (is_last || !answer.reasoning.empty())) {
         out.frame("<think>\n");
@@ -219,8 +222,9 @@ std::vector<ChatSegment> ChatFormat::segments(std::span<const ChatMessage> messa
     }
     out.content(content);
     for (const ToolCall& call : message.tool_calls) {
-      if (!content.empty() || &call != &message.tool_calls.front()) out.frame("\n");
+      if (breaks_line) out.frame("\n");
       out.tool_call(call);
+      breaks_line = true;
     }
     out.close_turn();
   }
