@@ -1,5 +1,5 @@
-// Element types. Quantized types pack `block_elements` values into `block_bytes` bytes; the layouts are
-// GGUF's (ops/blocks.h). Rows of a quantized tensor are whole numbers of blocks.
+// Element types. Quantized types pack `block_elements` values into `block_bytes` bytes; the layouts
+// are GGUF's (ops/blocks.h). Rows of a quantized tensor are whole numbers of blocks.
 #pragma once
 
 #include <cstddef>
@@ -26,8 +26,8 @@ enum class Dtype : std::uint8_t {
 inline constexpr int kDtypeCount = 12;
 
 struct DtypeInfo {
-  std::string_view name;         // lower case: "q4_k"
-  std::int64_t block_elements;   // 1 for plain types
+  std::string_view name;        // lower case: "q4_k"
+  std::int64_t block_elements;  // 1 for plain types
   std::int64_t block_bytes;
   bool quantized;
 };
@@ -38,8 +38,8 @@ inline std::string_view dtype_name(Dtype dtype) { return dtype_info(dtype).name;
 // The dtype of that name, in either case; nothing if there is none.
 std::optional<Dtype> dtype_from_name(std::string_view name);
 
-// Bytes of `elements` consecutive values. Throws Error if they are not a whole number of blocks, are negative,
-// or the product overflows.
+// Bytes of `elements` consecutive values. Throws Error if they are not a whole number of blocks,
+// are negative, or the product overflows.
 std::size_t dtype_bytes(Dtype dtype, std::int64_t elements);
 
 }  // namespace l2a

@@ -1,5 +1,5 @@
-// The one family of exceptions. A message is written for the user: it names the file or the input, the
-// field, and what was expected. Kernels and hot paths do not throw.
+// The one family of exceptions. A message is written for the user: it names the file or the input,
+// the field, and what was expected. Kernels and hot paths do not throw.
 #pragma once
 
 #include <sstream>

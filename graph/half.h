@@ -1,4 +1,5 @@
-// Conversions between float and the two 16-bit formats, round to nearest even. C++20 has neither type.
+// Conversions between float and the two 16-bit formats, round to nearest even. C++20 has neither
+// type.
 #pragma once
 
 #include <bit>
@@ -41,7 +42,8 @@ inline std::uint16_t float_to_f16(float f) {
   if (magnitude >= 0x477ff000u) {  // 65520 and above round to infinity
     return static_cast<std::uint16_t>(sign | 0x7c00u);
   }
-  if (magnitude < 0x38800000u) {  // below 2^-14: adding 0.5 leaves the subnormal in the low bits, rounded
+  if (magnitude <
+      0x38800000u) {  // below 2^-14: adding 0.5 leaves the subnormal in the low bits, rounded
     const float shifted = std::bit_cast<float>(magnitude) + 0.5f;
     return static_cast<std::uint16_t>(sign | (std::bit_cast<std::uint32_t>(shifted) - 0x3f000000u));
   }

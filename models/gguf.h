@@ -13,6 +13,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -20,11 +21,13 @@
 
 namespace l2a {
 
+class MappedFile;
+
 // Integers of every width are held as int64 or uint64, floats as double; arrays of one kind each.
 // Arrays of arrays are read (to a fixed depth), checked and skipped: no key that is used here has one.
-using GgufValue =
-    std::variant<std::uint64_t, std::int64_t, double, bool, std::string, std::vector<std::uint64_t>,
-                 std::vector<std::int64_t>, std::vector<double>, std::vector<bool>, std::vector<std::string>>;
+using GgufValue = std::variant<std::uint64_t, std::int64_t, double, bool, std::string,
+                               std::vector<std::uint64_t>, std::vector<std::int64_t>,
+                               std::vector<double>, std::vector<bool>, std::vector<std::string>>;
 
 struct GgufTensor {
   std::string name;
@@ -35,6 +38,9 @@ struct GgufTensor {
 
 class GgufFile {
  public:
+  GgufFile(const GgufFile&) = delete;
+  GgufFile& operator=(const GgufFile&) = delete;
+
   // Maps and checks the file. Throws FileError naming the file, the field and what was expected.
   static std::shared_ptr<const GgufFile> open(const std::filesystem::path& path);
 
@@ -53,7 +59,8 @@ class GgufFile {
   std::optional<double> find_f64(std::string_view key) const;
   std::optional<bool> find_bool(std::string_view key) const;
   const std::string* find_string(std::string_view key) const;
-  std::optional<std::vector<std::int64_t>> find_ints(std::string_view key) const;  // any integer array
+  std::optional<std::vector<std::int64_t>> find_ints(
+      std::string_view key) const;  // any integer array
   std::optional<std::vector<double>> find_floats(std::string_view key) const;
   std::optional<std::vector<bool>> find_bools(std::string_view key) const;
   // Keys in file order.
@@ -67,12 +74,18 @@ class GgufFile {
 
  private:
   GgufFile() = default;
+  [[noreturn]] void fail_kind(std::string_view key, std::string_view expected) const;
+  template <class Kind>
+  const Kind* find_kind(std::string_view key, std::string_view expected) const;  // null when absent
+  [[noreturn]] void fail_absent(std::string_view key, std::string_view expected) const;
 
-  class Mapping;  // owns the mmap
   std::filesystem::path path_;
-  std::shared_ptr<const Mapping> mapping_;
+  std::shared_ptr<const MappedFile> file_;
   std::vector<std::pair<std::string, GgufValue>> metadata_;
   std::vector<GgufTensor> tensors_;
+  // Positions in the two lists above, sorted by name: lookups stay logarithmic whatever the names are.
+  std::vector<std::size_t> metadata_order_;
+  std::vector<std::size_t> tensor_order_;
 };
 
 }  // namespace l2a

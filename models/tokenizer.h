@@ -18,7 +18,14 @@ using Token = std::int32_t;
 
 // What a tokenizer is made of; the fields of `tokenizer.ggml.*`.
 struct TokenizerData {
-  enum class Kind : std::uint8_t { normal = 1, unknown = 2, control = 3, user_defined = 4, unused = 5, byte = 6 };
+  enum class Kind : std::uint8_t {
+    normal = 1,
+    unknown = 2,
+    control = 3,
+    user_defined = 4,
+    unused = 5,
+    byte = 6
+  };
 
   std::vector<std::string> tokens;  // byte-level form; special tokens verbatim
   std::vector<Kind> kinds;          // of the same length
@@ -26,7 +33,7 @@ struct TokenizerData {
   std::string pre;                  // "qwen2" or "smollm"
   std::optional<Token> bos, eos, eot, unknown, padding;
   bool add_bos = false;
-  std::string chat_template;        // Jinja source as found, may be empty
+  std::string chat_template;  // Jinja source as found, may be empty
 
   // Throws FileError when the file's tokenizer is absent ("no_vocab"), of a kind not supported here, or
   // inconsistent.

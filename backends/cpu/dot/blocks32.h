@@ -1,0 +1,198 @@
+// Dot products of the types with 32 values a block (q4_0, q4_1, q5_0, q5_1, q8_0).
+//
+// A block costs one integer dot product, one conversion and one multiply-add, so the f16 scales
+// would cost as much again; they are gathered for four blocks at a time and multiplied by four
+// activation scales at once. Lanes are summed only at the end of the row. Blocks left over from the
+// fours go through the generic code.
+//
+// The offset of q4_0 and q5_0 is not subtracted from each value: Σ(q - o)x = Σqx - oΣx, and the
+// activations carry Σx. So a Format tells only how to get bytes:
+//     Block, kOffset, kSigned
+//     quants(block)        32 bytes for AVX2
+//     quants(a, b)         64 bytes of two blocks for AVX-512
+#pragma once
+
+#include "backends/cpu/dot/dot.h"
+#include "backends/cpu/x86.h"
+#include "ops/blocks.h"
+
+namespace l2a {
+
+template <class Block, int kColumns>
+void blocks32_generic(std::int64_t k, const std::byte* weights, const ActivationRow* x,
+                      float* out) {
+  const auto* blocks = reinterpret_cast<const Block*>(weights);
+  float total[kColumns] = {};
+  for (std::int64_t i = 0; i < k / 32; ++i) {
+    std::int8_t q[32];
+    unpack(blocks[i], q);
+    for (int c = 0; c < kColumns; ++c) {
+      int products = 0;
+      for (int j = 0; j < 32; ++j) {
+        products += q[j] * x[c].q[32 * i + j];
+      }
+      total[c] += blocks[i].d.value() * x[c].scale[i] * static_cast<float>(products);
+      if constexpr (requires { blocks->m; }) {
+        total[c] += blocks[i].m.value() * x[c].sum[i];
+      }
+    }
+  }
+  for (int c = 0; c < kColumns; ++c) {
+    out[c] = total[c];
+  }
+}
+
+#if defined(__x86_64__)
+
+// Adds the last blocks of a row, those after `done`, to out.
+template <class Block, int kColumns>
+void blocks32_tail(std::int64_t k, std::int64_t done, const std::byte* weights,
+                   const ActivationRow* x, float* out) {
+  if (done == k / 32) {
+    return;
+  }
+  ActivationRow rest[kColumns];
+  float more[kColumns];
+  for (int c = 0; c < kColumns; ++c) {
+    rest[c] = x[c].from(done);
+  }
+  blocks32_generic<Block, kColumns>(
+      k - 32 * done, weights + done * static_cast<std::int64_t>(sizeof(Block)), rest, more);
+  for (int c = 0; c < kColumns; ++c) {
+    out[c] += more[c];
+  }
+}
+
+// What multiplies the activations' sums: the minimums, or the offset times the scales.
+template <class Format>
+L2A_AVX2 inline __m128 blocks32_shift(const typename Format::Block* b, __m128 d) {
+  if constexpr (requires { b->m; }) {
+    return x86::to_floats(b[0].m, b[1].m, b[2].m, b[3].m);
+  } else {
+    return _mm_mul_ps(d, _mm_set1_ps(-Format::kOffset));
+  }
+}
+
+template <class Format, int kColumns>
+L2A_AVX2 void blocks32_avx2(std::int64_t k, const std::byte* weights, const ActivationRow* x,
+                            float* out) {
+  using Block = typename Format::Block;
+  const auto* blocks = reinterpret_cast<const Block*>(weights);
+  const std::int64_t fours = k / 128 * 4;
+  constexpr int kChains = kColumns == 1 ? 2 : 1;  // a lone column would wait for its own additions
+  __m256 total[kColumns][kChains];
+  __m128 shifted[kColumns];
+  for (int c = 0; c < kColumns; ++c) {
+    shifted[c] = _mm_setzero_ps();
+    for (int chain = 0; chain < kChains; ++chain) {
+      total[c][chain] = _mm256_setzero_ps();
+    }
+  }
+  for (std::int64_t i = 0; i < fours; i += 4) {
+    const Block* b = blocks + i;
+    const __m128 d = x86::to_floats(b[0].d, b[1].d, b[2].d, b[3].d);
+    // Through memory, because a broadcast load is cheaper than two shuffles.
+    alignas(16) float scale[kColumns][4];
+    const __m128 shift = blocks32_shift<Format>(b, d);
+    for (int c = 0; c < kColumns; ++c) {
+      _mm_store_ps(scale[c], _mm_mul_ps(d, _mm_loadu_ps(x[c].scale + i)));
+      if constexpr (Format::kOffset != 0 || requires { b->m; }) {
+        shifted[c] = _mm_fmadd_ps(shift, _mm_loadu_ps(x[c].sum + i), shifted[c]);
+      }
+    }
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; ++j) {
+      const __m256i q = Format::quants(b[j]);
+      const __m256i magnitude = Format::kSigned ? _mm256_abs_epi8(q) : q;
+      for (int c = 0; c < kColumns; ++c) {
+        __m256i v = x86::load256(x[c].q + 32 * (i + j));
+        if constexpr (Format::kSigned) {
+          v = x86::with_sign_of(q, v);
+        }
+        const __m256 products = _mm256_cvtepi32_ps(x86::dot_bytes(magnitude, v));
+        __m256& sum = total[c][j % kChains];
+        sum = _mm256_fmadd_ps(products, _mm256_broadcast_ss(&scale[c][j]), sum);
+      }
+    }
+  }
+  for (int c = 0; c < kColumns; ++c) {
+    for (int chain = 1; chain < kChains; ++chain) {
+      total[c][0] = _mm256_add_ps(total[c][0], total[c][chain]);
+    }
+    out[c] = x86::sum_lanes(total[c][0]) + x86::sum_lanes(shifted[c]);
+  }
+  blocks32_tail<Block, kColumns>(k, fours, weights, x, out);
+}
+
+template <class Format, int kColumns>
+L2A_AVX512 void blocks32_avx512(std::int64_t k, const std::byte* weights, const ActivationRow* x,
+                                float* out) {
+  using Block = typename Format::Block;
+  const auto* blocks = reinterpret_cast<const Block*>(weights);
+  const std::int64_t fours = k / 128 * 4;
+  // Scales 0 and 1, or 2 and 3, each over the eight lanes of its block.
+  const __m512i lanes[2] = {_mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1),
+                            _mm512_setr_epi32(2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3)};
+  __m512 total[kColumns][2];
+  __m128 shifted[kColumns];
+  for (int c = 0; c < kColumns; ++c) {
+    shifted[c] = _mm_setzero_ps();
+    total[c][0] = total[c][1] = _mm512_setzero_ps();
+  }
+  for (std::int64_t i = 0; i < fours; i += 4) {
+    const Block* b = blocks + i;
+    const __m128 d = x86::to_floats(b[0].d, b[1].d, b[2].d, b[3].d);
+    const __m128 shift = blocks32_shift<Format>(b, d);
+    __m512 scale[kColumns];
+    for (int c = 0; c < kColumns; ++c) {
+      scale[c] = _mm512_castps128_ps512(_mm_mul_ps(d, _mm_loadu_ps(x[c].scale + i)));
+      if constexpr (Format::kOffset != 0 || requires { b->m; }) {
+        shifted[c] = _mm_fmadd_ps(shift, _mm_loadu_ps(x[c].sum + i), shifted[c]);
+      }
+    }
+#pragma GCC unroll 2
+    for (int j = 0; j < 2; ++j) {
+      const __m512i q = Format::quants(b[2 * j], b[2 * j + 1]);
+      const __m512i magnitude = Format::kSigned ? _mm512_abs_epi8(q) : q;
+      for (int c = 0; c < kColumns; ++c) {
+        __m512i v = _mm512_loadu_si512(x[c].q + 32 * (i + 2 * j));
+        if constexpr (Format::kSigned) {
+          v = x86::with_sign_of(q, v);
+        }
+        const __m512 products = _mm512_cvtepi32_ps(x86::dot_bytes(magnitude, v));
+        total[c][j] =
+            _mm512_fmadd_ps(products, _mm512_permutexvar_ps(lanes[j], scale[c]), total[c][j]);
+      }
+    }
+  }
+  for (int c = 0; c < kColumns; ++c) {
+    out[c] = x86::sum_lanes(_mm512_add_ps(total[c][0], total[c][1])) + x86::sum_lanes(shifted[c]);
+  }
+  blocks32_tail<Block, kColumns>(k, fours, weights, x, out);
+}
+
+template <class Format>
+QuantizedDot blocks32_dot(SimdLevel level) {
+  switch (level) {
+    case SimdLevel::avx512:
+      return quantized_dot<blocks32_avx512<Format, 1>, blocks32_avx512<Format, 4>>();
+    case SimdLevel::avx2:
+      return quantized_dot<blocks32_avx2<Format, 1>, blocks32_avx2<Format, 4>>();
+    case SimdLevel::generic:
+      break;
+  }
+  using Block = typename Format::Block;
+  return quantized_dot<blocks32_generic<Block, 1>, blocks32_generic<Block, 4>>();
+}
+
+#else
+
+template <class Format>
+QuantizedDot blocks32_dot(SimdLevel) {
+  using Block = typename Format::Block;
+  return quantized_dot<blocks32_generic<Block, 1>, blocks32_generic<Block, 4>>();
+}
+
+#endif
+
+}  // namespace l2a

@@ -1,0 +1,191 @@
+// Dot products of q4_k and q5_k: 256 values in eight sub-blocks of 32, each with a 6-bit scale and
+// minimum.
+//
+// A sub-block lines up with an activation block, so the eight scales d·sc·scale_x come from one
+// vector multiply, and all eight minimums from one multiply-add with the activations' sums. What
+// remains for each sub-block is the same as for a block of 32 (blocks32.h). A Format tells how to
+// get bytes:
+//     quants(block, s)        the 32 values of sub-block s for AVX2
+//     quant_pair(block, i)    the 64 values of sub-blocks 2i and 2i + 1 for AVX-512
+#pragma once
+
+#include "backends/cpu/dot/dot.h"
+#include "backends/cpu/x86.h"
+#include "ops/blocks.h"
+
+namespace l2a {
+
+template <class Block, int kColumns>
+void k_affine_generic(std::int64_t k, const std::byte* weights, const ActivationRow* x,
+                      float* out) {
+  const auto* blocks = reinterpret_cast<const Block*>(weights);
+  float total[kColumns] = {};
+  for (std::int64_t i = 0; i < k / 256; ++i) {
+    std::int8_t q[256];
+    unpack(blocks[i], q);
+    const SubBlockScales sub = unpack_scales(blocks[i].scales);
+    const float d = blocks[i].d.value();
+    const float dmin = blocks[i].dmin.value();
+    for (int s = 0; s < 8; ++s) {
+      for (int c = 0; c < kColumns; ++c) {
+        const ActivationRow v = x[c].from(8 * i + s);
+        int products = 0;
+        for (int j = 0; j < 32; ++j) {
+          products += q[32 * s + j] * v.q[j];
+        }
+        total[c] +=
+            d * sub.scale[s] * *v.scale * static_cast<float>(products) - dmin * sub.min[s] * *v.sum;
+      }
+    }
+  }
+  for (int c = 0; c < kColumns; ++c) {
+    out[c] = total[c];
+  }
+}
+
+#if defined(__x86_64__)
+
+namespace x86 {
+
+// Eight scales, then eight minimums, four bytes at a time; the layout is at PackedScales.
+L2A_AVX2 inline __m128i unpack_scales(const PackedScales& packed) {
+  const std::uint32_t scales = load_u32(packed.bytes);
+  const std::uint32_t mins = load_u32(packed.bytes + 4);
+  const std::uint32_t last = load_u32(packed.bytes + 8);
+  constexpr std::uint32_t kLow6 = 0x3f3f3f3f;
+  constexpr std::uint32_t kLow4 = 0x0f0f0f0f;
+  constexpr std::uint32_t kTop2 = 0x30303030;  // the top two bits of a byte, after >> 2
+  return _mm_setr_epi32(static_cast<int>(scales & kLow6),
+                        static_cast<int>((last & kLow4) | ((scales >> 2) & kTop2)),
+                        static_cast<int>(mins & kLow6),
+                        static_cast<int>(((last >> 4) & kLow4) | ((mins >> 2) & kTop2)));
+}
+
+L2A_AVX2 inline __m256 bytes_to_floats(__m128i bytes) {
+  return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes));
+}
+
+L2A_AVX2 inline __m256i sub_block_nibbles(const std::uint8_t* qs, int s) {
+  const __m256i bytes = load256(qs + 32 * (s / 2));
+  const __m256i shifted = s % 2 == 0 ? bytes : _mm256_srli_epi16(bytes, 4);
+  return _mm256_and_si256(shifted, _mm256_set1_epi8(15));
+}
+
+L2A_AVX512 inline __m512i sub_block_nibble_pair(const std::uint8_t* qs, int i) {
+  const __m512i both = _mm512_broadcast_i64x4(load256(qs + 32 * i));
+  const __m512i shifted = _mm512_srlv_epi64(both, _mm512_setr_epi64(0, 0, 0, 0, 4, 4, 4, 4));
+  return _mm512_and_si512(shifted, _mm512_set1_epi8(15));
+}
+
+}  // namespace x86
+
+template <class Format, int kColumns>
+L2A_AVX2 void k_affine_avx2(std::int64_t k, const std::byte* weights, const ActivationRow* x,
+                            float* out) {
+  const auto* blocks = reinterpret_cast<const typename Format::Block*>(weights);
+  constexpr int kChains = kColumns == 1 ? 2 : 1;  // a lone column would wait for its own additions
+  __m256 total[kColumns][kChains];
+  __m256 mins[kColumns];
+  for (int c = 0; c < kColumns; ++c) {
+    mins[c] = _mm256_setzero_ps();
+    for (int chain = 0; chain < kChains; ++chain) {
+      total[c][chain] = _mm256_setzero_ps();
+    }
+  }
+  for (std::int64_t i = 0; i < k / 256; ++i) {
+    const auto& b = blocks[i];
+    const __m128i packed = x86::unpack_scales(b.scales);
+    const __m128 d = x86::to_floats(b.d, b.dmin, b.d, b.dmin);
+    const __m256 sub_scale = _mm256_mul_ps(x86::bytes_to_floats(packed), _mm256_broadcastss_ps(d));
+    const __m256 sub_min = _mm256_mul_ps(x86::bytes_to_floats(_mm_srli_si128(packed, 8)),
+                                         _mm256_broadcastss_ps(_mm_movehdup_ps(d)));
+    alignas(32) float scale[kColumns][8];
+    for (int c = 0; c < kColumns; ++c) {
+      _mm256_store_ps(scale[c], _mm256_mul_ps(sub_scale, _mm256_loadu_ps(x[c].scale + 8 * i)));
+      mins[c] = _mm256_fmadd_ps(sub_min, _mm256_loadu_ps(x[c].sum + 8 * i), mins[c]);
+    }
+#pragma GCC unroll 8
+    for (int s = 0; s < 8; ++s) {
+      const __m256i q = Format::quants(b, s);
+      for (int c = 0; c < kColumns; ++c) {
+        const __m256i v = x86::load256(x[c].q + 256 * i + 32 * s);
+        const __m256 products = _mm256_cvtepi32_ps(x86::dot_bytes(q, v));
+        __m256& sum = total[c][s % kChains];
+        sum = _mm256_fmadd_ps(products, _mm256_broadcast_ss(&scale[c][s]), sum);
+      }
+    }
+  }
+  for (int c = 0; c < kColumns; ++c) {
+    for (int chain = 1; chain < kChains; ++chain) {
+      total[c][0] = _mm256_add_ps(total[c][0], total[c][chain]);
+    }
+    out[c] = x86::sum_lanes(_mm256_sub_ps(total[c][0], mins[c]));
+  }
+}
+
+template <class Format, int kColumns>
+L2A_AVX512 void k_affine_avx512(std::int64_t k, const std::byte* weights, const ActivationRow* x,
+                                float* out) {
+  const auto* blocks = reinterpret_cast<const typename Format::Block*>(weights);
+  const __m512i first_pair = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
+  __m512 total[kColumns][2];
+  __m256 mins[kColumns];
+  for (int c = 0; c < kColumns; ++c) {
+    mins[c] = _mm256_setzero_ps();
+    total[c][0] = total[c][1] = _mm512_setzero_ps();
+  }
+  for (std::int64_t i = 0; i < k / 256; ++i) {
+    const auto& b = blocks[i];
+    const __m128i packed = x86::unpack_scales(b.scales);
+    const __m128 d = x86::to_floats(b.d, b.dmin, b.d, b.dmin);
+    const __m256 sub_scale = _mm256_mul_ps(x86::bytes_to_floats(packed), _mm256_broadcastss_ps(d));
+    const __m256 sub_min = _mm256_mul_ps(x86::bytes_to_floats(_mm_srli_si128(packed, 8)),
+                                         _mm256_broadcastss_ps(_mm_movehdup_ps(d)));
+    __m512 scale[kColumns];
+    for (int c = 0; c < kColumns; ++c) {
+      scale[c] =
+          _mm512_castps256_ps512(_mm256_mul_ps(sub_scale, _mm256_loadu_ps(x[c].scale + 8 * i)));
+      mins[c] = _mm256_fmadd_ps(sub_min, _mm256_loadu_ps(x[c].sum + 8 * i), mins[c]);
+    }
+#pragma GCC unroll 4
+    for (int pair = 0; pair < 4; ++pair) {
+      const __m512i q = Format::quant_pair(b, pair);
+      const __m512i lanes = _mm512_add_epi32(first_pair, _mm512_set1_epi32(2 * pair));
+      for (int c = 0; c < kColumns; ++c) {
+        const __m512i v = _mm512_loadu_si512(x[c].q + 256 * i + 64 * pair);
+        const __m512 products = _mm512_cvtepi32_ps(x86::dot_bytes(q, v));
+        __m512& sum = total[c][pair % 2];
+        sum = _mm512_fmadd_ps(products, _mm512_permutexvar_ps(lanes, scale[c]), sum);
+      }
+    }
+  }
+  for (int c = 0; c < kColumns; ++c) {
+    out[c] = x86::sum_lanes(_mm512_add_ps(total[c][0], total[c][1])) - x86::sum_lanes(mins[c]);
+  }
+}
+
+template <class Format>
+QuantizedDot k_affine_dot(SimdLevel level) {
+  switch (level) {
+    case SimdLevel::avx512:
+      return quantized_dot<k_affine_avx512<Format, 1>, k_affine_avx512<Format, 4>>();
+    case SimdLevel::avx2:
+      return quantized_dot<k_affine_avx2<Format, 1>, k_affine_avx2<Format, 4>>();
+    case SimdLevel::generic:
+      break;
+  }
+  using Block = typename Format::Block;
+  return quantized_dot<k_affine_generic<Block, 1>, k_affine_generic<Block, 4>>();
+}
+
+#else
+
+template <class Format>
+QuantizedDot k_affine_dot(SimdLevel) {
+  using Block = typename Format::Block;
+  return quantized_dot<k_affine_generic<Block, 1>, k_affine_generic<Block, 4>>();
+}
+
+#endif
+
+}  // namespace l2a

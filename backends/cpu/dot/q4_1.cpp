@@ -1,0 +1,24 @@
+// q4_1: Σ (d q + m) · x over blocks of 32 four-bit values.
+// The minimum is charged once a block through the activations' sums.
+#include "backends/cpu/dot/blocks32.h"
+
+namespace l2a {
+namespace {
+
+struct Format {
+  using Block = BlockQ4_1;
+#if defined(__x86_64__)
+  static constexpr int kOffset = 0;
+  static constexpr bool kSigned = false;
+  L2A_AVX2 static __m256i quants(const Block& block) { return x86::split_nibbles(block.qs); }
+  L2A_AVX512 static __m512i quants(const Block& a, const Block& b) {
+    return x86::split_nibbles(a.qs, b.qs);
+  }
+#endif
+};
+
+}  // namespace
+
+QuantizedDot q4_1_dot(SimdLevel level) { return blocks32_dot<Format>(level); }
+
+}  // namespace l2a

@@ -1,0 +1,65 @@
+// The CPU's vector kernels, chosen at run time. One table a level; every entry of every table works
+// on rows of any length its dtype allows and at any address.
+//
+// Not here: threads, tensors, shapes. These are inner loops; callers have checked their arguments.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "backends/cpu/activation.h"
+#include "graph/dtype.h"
+
+namespace l2a {
+
+enum class SimdLevel : std::uint8_t {
+  generic,  // plain C++, any machine
+  avx2,     // AVX2, FMA, F16C
+  avx512,   // F, BW, VL, DQ, VNNI
+};
+
+std::string_view simd_level_name(SimdLevel level);
+SimdLevel best_simd_level();               // of this machine
+std::span<const SimdLevel> simd_levels();  // every level this machine has, worst first
+
+// Weight row times quantized activations. k is a whole number of weight blocks.
+struct QuantizedDot {
+  float (*dot)(std::int64_t k, const std::byte* weights, const ActivationRow& x);
+  // Four columns at once: weights are unpacked once for all four.
+  void (*dot4)(std::int64_t k, const std::byte* weights, const ActivationRow x[4], float out[4]);
+};
+
+// f32, f16 and bf16 rows against f32 vectors; any length, accumulated in f32.
+struct FloatRow {
+  float (*dot)(std::int64_t k, const std::byte* row, const float* x);
+  void (*dot4)(std::int64_t k, const std::byte* row, const float* const x[4], float out[4]);
+  void (*axpy)(std::int64_t n, float a, const std::byte* row, float* y);  // y += a * row
+  void (*to_f32)(std::int64_t n, const std::byte* row, float* out);
+  void (*from_f32)(std::int64_t n, const float* x, std::byte* row);  // rounds to nearest even
+};
+
+struct SimdKernels {
+  SimdLevel level;
+  QuantizedDot quantized[kDtypeCount];  // by Dtype; null for the plain types
+  FloatRow floating[kDtypeCount];       // by Dtype; null for all but f32, f16, bf16
+
+  // A block with an infinity or NaN gets a NaN scale, so that its products are NaN too.
+  void (*quantize_activation_row)(std::int64_t k, const float* x, ActivationRow out);
+  float (*sum_of_squares)(std::int64_t n, const float* x);
+  float (*max)(std::int64_t n, const float* x);  // -infinity when n is 0
+  // x[i] = exp(x[i] - shift); returns their sum. Every x[i] <= shift.
+  float (*exp_and_sum)(std::int64_t n, float shift, float* x);
+  void (*silu_mul)(std::int64_t n, const float* gate, const float* up, float* out);
+
+  const QuantizedDot& quantized_dot(Dtype dtype) const {
+    return quantized[static_cast<std::size_t>(dtype)];
+  }
+  const FloatRow& float_row(Dtype dtype) const { return floating[static_cast<std::size_t>(dtype)]; }
+};
+
+// `level` must be one that this machine has.
+const SimdKernels& simd_kernels(SimdLevel level);
+
+}  // namespace l2a

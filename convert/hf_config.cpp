@@ -1,0 +1,291 @@
+#include "convert/hf_config.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+#include <string_view>
+
+#include "convert/json_file.h"
+#include "graph/error.h"
+#include "models/quote.h"
+
+namespace l2a {
+namespace {
+
+// Limits that no real model comes near; they keep every product of two sizes inside 64 bits.
+constexpr std::int64_t kMaxExtent = std::int64_t{1} << 28;
+constexpr std::int64_t kMaxLayers = 4096;
+constexpr std::int64_t kMaxPositions = std::numeric_limits<std::int32_t>::max();
+
+struct Architecture {
+  std::string_view name;
+  ModelFamily family;
+  bool l2a;
+};
+constexpr std::array<Architecture, 6> kArchitectures = {{
+    {"Qwen2ForCausalLM", ModelFamily::qwen2, false},
+    {"Qwen3ForCausalLM", ModelFamily::qwen3, false},
+    {"LlamaForCausalLM", ModelFamily::llama, false},
+    {"L2AQwen2ForCausalLM", ModelFamily::qwen2, true},
+    {"L2AQwen3ForCausalLM", ModelFamily::qwen3, true},
+    {"L2ALlamaForCausalLM", ModelFamily::llama, true},
+}};
+
+const Architecture& read_architecture(const JsonFields& fields) {
+  const Json& names = fields.get("architectures");
+  if (!names.is_array() || names.size() != 1 || !names[0].is_string()) {
+    fields.fail("architectures", "a list of one name was expected");
+  }
+  const auto& name = names[0].get_ref<const std::string&>();
+  for (const Architecture& known : kArchitectures) {
+    if (known.name == name) {
+      return known;
+    }
+  }
+  std::string supported;
+  for (const Architecture& known : kArchitectures) {
+    supported += (supported.empty() ? "" : ", ") + std::string(known.name);
+  }
+  fields.fail("architectures",
+              concat(quote(name), " is not supported; one of ", supported, " was expected"));
+}
+
+double positive(const JsonFields& fields, const std::string& name) {
+  const double value = fields.number(name);
+  if (!(value > 0.0) || !std::isfinite(static_cast<float>(value)) ||
+      static_cast<float>(value) == 0.0f) {
+    fields.fail(name, concat("is ", value, "; a positive number in a float's range was expected"));
+  }
+  return value;
+}
+
+std::optional<double> optional_positive(const JsonFields& fields, const std::string& name) {
+  return fields.has(name) ? std::optional(positive(fields, name)) : std::nullopt;
+}
+
+void read_scaling(RopeConfig& rope, const JsonFields& fields, std::int64_t max_positions) {
+  const std::string type_field = fields.has("rope_type") ? "rope_type" : "type";
+  const std::string type = fields.string(type_field, "default");
+  if (type == "default") {
+    return;
+  }
+  if (type != "linear" && type != "yarn") {
+    fields.fail(type_field,
+                concat(quote(type), " is not supported; default, linear or yarn was expected"));
+  }
+  rope.factor = positive(fields, "factor");
+  if (type == "linear") {
+    rope.scaling = RopeConfig::Scaling::linear;
+    return;
+  }
+  rope.scaling = RopeConfig::Scaling::yarn;
+  if (rope.factor < 1.0) {
+    fields.fail("factor", concat("is ", rope.factor, "; at least 1 was expected for yarn"));
+  }
+  for (const char* unsupported : {"mscale", "mscale_all_dim"}) {
+    if (fields.has(unsupported)) {
+      fields.fail(unsupported, "is not supported; attention_factor is");
+    }
+  }
+  if (!fields.boolean("truncate", true)) {
+    fields.fail("truncate", "false is not supported");
+  }
+  rope.original_positions =
+      fields.integer("original_max_position_embeddings", 1, kMaxPositions, max_positions);
+  rope.beta_fast = optional_positive(fields, "beta_fast");
+  rope.beta_slow = optional_positive(fields, "beta_slow");
+  rope.attention_factor = optional_positive(fields, "attention_factor");
+}
+
+void refuse_partial_rotation(const JsonFields& fields) {
+  if (fields.number("partial_rotary_factor", 1.0) != 1.0) {
+    fields.fail("partial_rotary_factor", "only 1, rotation of whole heads, is supported");
+  }
+}
+
+RopeConfig read_rope(const Json& root, const JsonFields& fields, const std::string& origin,
+                     std::int64_t max_positions) {
+  RopeConfig rope;
+  refuse_partial_rotation(fields);
+  if (fields.has("rope_theta")) {
+    rope.theta = positive(fields, "rope_theta");
+  }
+  // rope_parameters is the newer name; where both are written they agree.
+  for (const char* name : {"rope_parameters", "rope_scaling"}) {
+    if (!fields.has(name)) {
+      continue;
+    }
+    const Json& nested = root.at(name);
+    if (!nested.is_object()) {
+      fields.fail(name, concat("an object was expected, not ", nested.type_name()));
+    }
+    const JsonFields nested_fields(nested, origin, std::string(name) + ".");
+    refuse_partial_rotation(nested_fields);
+    if (nested_fields.has("rope_theta")) {
+      rope.theta = positive(nested_fields, "rope_theta");
+    }
+    read_scaling(rope, nested_fields, max_positions);
+    break;
+  }
+  return rope;
+}
+
+std::vector<bool> read_pruned(const JsonFields& fields, std::int64_t layers) {
+  std::vector<bool> pruned(static_cast<std::size_t>(layers), false);
+  const Json* list = fields.find("l2a_pruned_layers");
+  if (list == nullptr) {
+    return pruned;
+  }
+  if (!list->is_array()) {
+    fields.fail("l2a_pruned_layers", "a list of layer indices was expected");
+  }
+  for (const Json& item : *list) {
+    if (!item.is_number_unsigned() ||
+        item.get<std::uint64_t>() >= static_cast<std::uint64_t>(layers)) {
+      fields.fail("l2a_pruned_layers",
+                  concat("layer indices from 0 to ", layers - 1, " were expected"));
+    }
+    const auto layer = item.get<std::size_t>();
+    if (pruned[layer]) {
+      fields.fail("l2a_pruned_layers", concat("names layer ", layer, " twice"));
+    }
+    pruned[layer] = true;
+  }
+  return pruned;
+}
+
+L2aConfig read_l2a(const JsonFields& fields, std::int64_t layers) {
+  L2aConfig l2a;
+  const std::string mode = fields.string("l2a_mode", "add");
+  if (mode != "add" && mode != "widen") {
+    fields.fail("l2a_mode", concat("is ", quote(mode), "; 'add' or 'widen' was expected"));
+  }
+  l2a.mode = mode == "add" ? L2aConfig::Mode::add : L2aConfig::Mode::widen;
+  const std::string input = fields.string("sig_input_type", "hidden_linearproj");
+  if (input != "hidden_linearproj") {
+    fields.fail("sig_input_type",
+                concat(quote(input), " is not supported; 'hidden_linearproj' is"));
+  }
+  if (!fields.boolean("sigmoid_linear", true)) {
+    fields.fail("sigmoid_linear", "false is not supported; the router must be a linear projection");
+  }
+  l2a.sliding_window = fields.integer("sliding_window", 1, kMaxPositions);
+  l2a.sinks = fields.integer("l2a_sinks", 0, kMaxPositions, 0);
+  if (l2a.sinks != 0 && l2a.mode == L2aConfig::Mode::add) {
+    fields.fail("l2a_sinks", concat("is ", l2a.sinks, "; l2a_mode 'add' has no sinks"));
+  }
+  l2a.temperature = positive(fields, "sigmoid_temp");
+  l2a.threshold = fields.number("sigmoid_threshold");
+  const auto stored = static_cast<float>(l2a.threshold);
+  if (!(stored > 0.0f && stored < 1.0f)) {
+    fields.fail("sigmoid_threshold",
+                concat("is ", l2a.threshold, "; a float between 0 and 1 was expected"));
+  }
+  l2a.pruned = read_pruned(fields, layers);
+  return l2a;
+}
+
+// What a dense model may not have: these change its results and are not implemented.
+void refuse_sliding_window(const JsonFields& fields) {
+  if (fields.boolean("use_sliding_window", false)) {
+    fields.fail("use_sliding_window", "true is not supported in a dense model");
+  }
+  if (const Json* types = fields.find("layer_types"); types != nullptr && types->is_array()) {
+    if (std::any_of(types->begin(), types->end(),
+                    [](const Json& t) { return t != "full_attention"; })) {
+      fields.fail("layer_types", "only 'full_attention' layers are supported in a dense model");
+    }
+  }
+}
+
+std::optional<std::int64_t> read_token_id(const JsonFields& fields, const std::string& name,
+                                          std::int64_t vocab_size) {
+  const Json* field = fields.find(name);
+  if (field == nullptr || (field->is_array() && field->empty())) {
+    return std::nullopt;
+  }
+  const Json& id = field->is_array() ? field->front() : *field;
+  if (!id.is_number_unsigned() ||
+      id.get<std::uint64_t>() >= static_cast<std::uint64_t>(vocab_size)) {
+    fields.fail(name, concat("is ", id.dump(-1, ' ', true), "; a token id from 0 to ",
+                             vocab_size - 1, " was expected"));
+  }
+  return id.get<std::int64_t>();
+}
+
+void read_token_ids(HfConfig& config, const JsonFields& fields) {
+  const auto keep = [&](std::optional<std::int64_t>& id, const char* name) {
+    if (!id) {
+      id = read_token_id(fields, name, config.vocab_size);
+    }
+  };
+  keep(config.bos_id, "bos_token_id");
+  keep(config.eos_id, "eos_token_id");
+  keep(config.padding_id, "pad_token_id");
+}
+
+}  // namespace
+
+HfConfig HfConfig::read(const std::filesystem::path& folder) {
+  const std::filesystem::path path = folder / "config.json";
+  const std::string origin = path.string();
+  const Json root = read_json_object(path);
+  const JsonFields fields(root, origin);
+  const Architecture& architecture = read_architecture(fields);
+  if (fields.has("quantization_config")) {
+    fields.fail("quantization_config",
+                "quantized checkpoints are not supported; F32, F16 or BF16 ones are");
+  }
+
+  HfConfig config{};
+  config.family = architecture.family;
+  config.vocab_size = fields.integer("vocab_size", 1, kMaxExtent);
+  config.hidden_size = fields.integer("hidden_size", 1, kMaxExtent);
+  config.intermediate_size = fields.integer("intermediate_size", 1, kMaxExtent);
+  config.layers = fields.integer("num_hidden_layers", 1, kMaxLayers);
+  config.heads = fields.integer("num_attention_heads", 1, kMaxExtent);
+  config.kv_heads = fields.integer("num_key_value_heads", 1, config.heads, config.heads);
+  if (config.heads % config.kv_heads != 0) {
+    fields.fail("num_key_value_heads", concat("is ", config.kv_heads, "; a divisor of the ",
+                                              config.heads, " attention heads was expected"));
+  }
+  if (!fields.has("head_dim") && config.hidden_size % config.heads != 0) {
+    fields.fail("head_dim", concat("is missing, and hidden_size ", config.hidden_size,
+                                   " is not a multiple of the ", config.heads, " attention heads"));
+  }
+  config.head_dim =
+      fields.integer("head_dim", 1, kMaxExtent / config.heads, config.hidden_size / config.heads);
+  if (config.head_dim % 2 != 0) {
+    fields.fail("head_dim", concat("is ", config.head_dim, "; an even number was expected"));
+  }
+  config.max_positions = fields.integer("max_position_embeddings", 1, kMaxPositions);
+  config.rms_norm_eps = positive(fields, "rms_norm_eps");
+  if (const std::string act = fields.string("hidden_act"); act != "silu") {
+    fields.fail("hidden_act", concat(quote(act), " is not supported; 'silu' is"));
+  }
+  if (fields.boolean("mlp_bias", false)) {
+    fields.fail("mlp_bias", "true is not supported");
+  }
+  const bool bias = fields.boolean("attention_bias", false);
+  config.attention_bias = bias || config.family == ModelFamily::qwen2;
+  config.output_bias = bias && config.family != ModelFamily::qwen2;
+  config.tied_embeddings = fields.boolean("tie_word_embeddings", false);
+  config.rope = read_rope(root, fields, origin, config.max_positions);
+  if (architecture.l2a) {
+    config.l2a = read_l2a(fields, config.layers);
+  } else {
+    refuse_sliding_window(fields);
+  }
+
+  // generation_config.json is what generation uses; config.json fills in.
+  if (const auto generation = folder / "generation_config.json";
+      std::filesystem::exists(generation)) {
+    const Json generation_root = read_json_object(generation);
+    read_token_ids(config, JsonFields(generation_root, generation.string()));
+  }
+  read_token_ids(config, fields);
+  return config;
+}
+
+}  // namespace l2a

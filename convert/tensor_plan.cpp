@@ -1,0 +1,117 @@
+#include "convert/tensor_plan.h"
+
+#include "graph/error.h"
+
+namespace l2a {
+namespace {
+
+class Planner {
+ public:
+  explicit Planner(const HfConfig& config) : config_(config) {}
+
+  std::vector<PlannedTensor> plan() {
+    add("model.embed_tokens.weight", "token_embd.weight",
+        {config_.vocab_size, config_.hidden_size});
+    for (std::int64_t layer = 0; layer < config_.layers; ++layer) {
+      add_layer(layer);
+    }
+    add("model.norm.weight", "output_norm.weight", {config_.hidden_size});
+    if (!config_.tied_embeddings) {
+      add("lm_head.weight", "output.weight", {config_.vocab_size, config_.hidden_size});
+    }
+    return std::move(tensors_);
+  }
+
+ private:
+  PlannedTensor& add(std::string source, std::string target, std::vector<std::int64_t> shape) {
+    return tensors_.emplace_back(
+        PlannedTensor{std::move(source), std::move(target), std::move(shape)});
+  }
+
+  void add_layer(std::int64_t layer) {
+    const std::string from = concat("model.layers.", layer, ".");
+    const std::string to = concat("blk.", layer, ".");
+    const std::int64_t hidden = config_.hidden_size;
+    const std::int64_t inner = config_.intermediate_size;
+    add(from + "input_layernorm.weight", to + "attn_norm.weight", {hidden});
+    add_attention(from, to, "");
+    if (config_.l2a && !config_.l2a->pruned[static_cast<std::size_t>(layer)]) {
+      if (config_.l2a->mode == L2aConfig::Mode::add) {
+        add(from + "input_layernorm_global.weight", to + "attn_norm_global.weight", {hidden});
+        add_attention(from, to, "_global");
+      }
+      add_router(from, to);
+    }
+    add(from + "post_attention_layernorm.weight", to + "ffn_norm.weight", {hidden});
+    add(from + "mlp.gate_proj.weight", to + "ffn_gate.weight", {inner, hidden});
+    add(from + "mlp.up_proj.weight", to + "ffn_up.weight", {inner, hidden});
+    add(from + "mlp.down_proj.weight", to + "ffn_down.weight", {hidden, inner});
+  }
+
+  // `branch` is "" for the ordinary attention and "_global" for the paper's second one.
+  void add_attention(const std::string& from, const std::string& to, const std::string& branch) {
+    const bool interleaved = config_.family == ModelFamily::llama;
+    const auto projection = [&](const char* letter, std::int64_t heads, bool rotated) {
+      const std::string source = concat(from, "self_attn.", letter, "_proj", branch);
+      const std::string target = concat(to, "attn_", letter, branch);
+      const std::int64_t rows = heads * config_.head_dim;
+      const std::int64_t reordered = interleaved && rotated ? heads : 0;
+      add(source + ".weight", target + ".weight", {rows, config_.hidden_size}).interleaved_heads =
+          reordered;
+      if (config_.attention_bias) {
+        add(source + ".bias", target + ".bias", {rows}).interleaved_heads = reordered;
+      }
+    };
+    projection("q", config_.heads, true);
+    projection("k", config_.kv_heads, true);
+    projection("v", config_.kv_heads, false);
+    const std::string output = concat(from, "self_attn.o_proj", branch);
+    add(output + ".weight", concat(to, "attn_output", branch, ".weight"),
+        {config_.hidden_size, config_.heads * config_.head_dim});
+    if (config_.output_bias) {
+      add(output + ".bias", concat(to, "attn_output", branch, ".bias"), {config_.hidden_size});
+    }
+    if (config_.family == ModelFamily::qwen3) {
+      for (const char* letter : {"q", "k"}) {
+        add(concat(from, "self_attn.", letter, "_norm", branch, ".weight"),
+            concat(to, "attn_", letter, "_norm", branch, ".weight"), {config_.head_dim});
+      }
+    }
+  }
+
+  void add_router(const std::string& from, const std::string& to) {
+    // Routing is a discrete decision: its weights keep every bit (design: the router is float32
+    // always).
+    add(from + "self_attn.sigmoid_linear.weight", to + "attn_router.weight",
+        {1, config_.hidden_size})
+        .always_f32 = true;
+    if (config_.l2a->mode == L2aConfig::Mode::widen) {
+      PlannedTensor& bias =
+          add(from + "self_attn.sigmoid_linear.bias", to + "attn_router.bias", {1});
+      bias.always_f32 = true;
+      bias.optional = true;
+    }
+  }
+
+  const HfConfig& config_;
+  std::vector<PlannedTensor> tensors_;
+};
+
+}  // namespace
+
+std::string gguf_architecture(const HfConfig& config) {
+  const char* prefix = config.l2a ? "l2a-" : "";
+  switch (config.family) {
+    case ModelFamily::qwen2:
+      return concat(prefix, "qwen2");
+    case ModelFamily::qwen3:
+      return concat(prefix, "qwen3");
+    case ModelFamily::llama:
+      return concat(prefix, "llama");
+  }
+  throw Error("unknown model family");
+}
+
+std::vector<PlannedTensor> plan_tensors(const HfConfig& config) { return Planner(config).plan(); }
+
+}  // namespace l2a

@@ -1,0 +1,97 @@
+#include "examples/common/progress.h"
+
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <iomanip>
+#include <iostream>
+#include <sstream>
+
+#include "graph/error.h"
+
+namespace l2a {
+namespace {
+
+constexpr auto kRedraw = std::chrono::milliseconds(100);
+constexpr std::size_t kBarWidth = 24;
+
+std::size_t terminal_columns() {
+  winsize size{};
+  return ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
+}
+
+}  // namespace
+
+std::string bytes_text(double bytes) {
+  constexpr std::array<const char*, 5> kUnits = {"B", "KiB", "MiB", "GiB", "TiB"};
+  std::size_t unit = 0;
+  while (bytes >= 1024.0 && unit + 1 < kUnits.size()) {
+    bytes /= 1024.0;
+    ++unit;
+  }
+  return concat(std::fixed, std::setprecision(unit == 0 ? 0 : 1), bytes, " ", kUnits[unit]);
+}
+
+std::string seconds_text(double seconds) {
+  if (seconds < 10.0) {
+    return concat(std::fixed, std::setprecision(1), seconds, "s");
+  }
+  const auto whole = static_cast<long long>(std::lround(seconds));
+  if (whole < 60) {
+    return concat(whole, "s");
+  }
+  return concat(whole / 60, "m ", std::setw(2), std::setfill('0'), whole % 60, "s");
+}
+
+Progress::Progress(bool enabled) : enabled_(enabled), terminal_(::isatty(STDERR_FILENO) == 1) {}
+
+Progress::~Progress() { clear(); }
+
+double Progress::seconds() const {
+  return std::chrono::duration<double>(Clock::now() - start_).count();
+}
+
+void Progress::clear() {
+  if (drawn_) {
+    std::cerr << "\r\x1b[K" << std::flush;
+    drawn_ = false;
+  }
+}
+
+void Progress::update(std::uint64_t done, std::uint64_t total, std::string_view what) {
+  if (!enabled_ || total == 0) {
+    return;
+  }
+  const double share = static_cast<double>(done) / static_cast<double>(total);
+  const double elapsed = seconds();
+  const double rate = elapsed > 0.0 ? static_cast<double>(done) / elapsed : 0.0;
+  const double left = rate > 0.0 ? static_cast<double>(total - done) / rate : 0.0;
+  const std::string numbers =
+      concat(static_cast<int>(share * 100.0), "%  ", bytes_text(static_cast<double>(done)), " of ",
+             bytes_text(static_cast<double>(total)), "  ", bytes_text(rate), "/s  ",
+             seconds_text(left), " left");
+  if (!terminal_) {
+    const int tenths = static_cast<int>(share * 10.0);
+    if (tenths > tenths_) {
+      tenths_ = tenths;
+      std::cerr << numbers + "\n";
+    }
+    return;
+  }
+  const auto now = Clock::now();
+  if (done != total && now - last_drawn_ < kRedraw) {
+    return;
+  }
+  last_drawn_ = now;
+  drawn_ = true;
+  const auto filled = static_cast<std::size_t>(share * kBarWidth);
+  std::string line = concat("[", std::string(filled, '#'), std::string(kBarWidth - filled, '.'),
+                            "] ", numbers, "  ", what);
+  line.resize(std::min(line.size(), terminal_columns() - 1));
+  std::cerr << "\r" << line << "\x1b[K" << std::flush;
+}
+
+}  // namespace l2a

@@ -1,0 +1,85 @@
+// What a backend is to the graph: memory, the ops it supports, and compiled runs of nodes.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <string_view>
+
+#include "graph/graph.h"
+
+namespace l2a {
+
+class Backend;
+
+// Memory of a backend. Owned by whoever allocated it; graphs keep it alive while they refer to it.
+class Buffer {
+ public:
+  explicit Buffer(std::size_t bytes) : bytes_(bytes) {}
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+  virtual ~Buffer() = default;
+
+  std::size_t bytes() const { return bytes_; }
+  virtual Backend& backend() const = 0;
+  // Address of the memory if the host can read and write it directly, else null.
+  virtual std::byte* host() const = 0;
+  // Copies in or out; done when the call returns. Throws Error outside the buffer's bounds.
+  virtual void upload(std::size_t offset, std::span<const std::byte> from) = 0;
+  virtual void download(std::size_t offset, std::span<std::byte> to) const = 0;
+
+ private:
+  std::size_t bytes_;
+};
+
+// Where a value lives when a plan runs.
+struct Binding {
+  Buffer* buffer = nullptr;
+  std::size_t offset = 0;
+};
+
+// A run of nodes that a backend has prepared: replayed without building, allocating or reading back
+// anything.
+class Executable {
+ public:
+  Executable() = default;
+  Executable(const Executable&) = delete;
+  Executable& operator=(const Executable&) = delete;
+  virtual ~Executable() = default;
+  virtual void run() = 0;
+};
+
+class Backend {
+ public:
+  Backend() = default;
+  Backend(const Backend&) = delete;
+  Backend& operator=(const Backend&) = delete;
+  virtual ~Backend() = default;
+
+  virtual std::string_view name() const = 0;
+  // Whether kernels can read and write memory that has a host address: such backends share tensors
+  // uncopied.
+  virtual bool uses_host_memory() const = 0;
+  virtual bool supports(const Graph& graph, const Node& node) const = 0;
+
+  // Zeroed memory. Throws Error naming the backend, what was asked for and why it could not be had.
+  virtual std::shared_ptr<Buffer> allocate(std::size_t bytes) = 0;
+  // Memory holding these bytes, which `owner` keeps alive. A backend on host memory refers to them
+  // in place, others copy. Never written to.
+  virtual std::shared_ptr<Buffer> import(std::span<const std::byte> bytes,
+                                         std::shared_ptr<const void> owner) = 0;
+
+  // Prepares nodes, in order, with `bindings` by value id (of storage roots, see Graph::root).
+  virtual std::unique_ptr<Executable> compile(const std::shared_ptr<const Graph>& graph,
+                                              std::span<const NodeId> nodes,
+                                              std::span<const Binding> bindings) = 0;
+};
+
+// The views of a node's operands under `bindings`, for backends on host memory.
+struct HostOperands {
+  std::vector<TensorView> inputs;
+  TensorView output;
+};
+HostOperands host_operands(const Graph& graph, const Node& node, std::span<const Binding> bindings);
+
+}  // namespace l2a

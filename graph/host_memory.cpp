@@ -1,0 +1,79 @@
+#include "graph/host_memory.h"
+
+#include <sys/mman.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "graph/error.h"
+
+namespace l2a {
+namespace {
+
+class HostBuffer : public Buffer {
+ public:
+  HostBuffer(Backend& backend, std::byte* data, std::size_t bytes)
+      : Buffer(bytes), backend_(backend), data_(data) {}
+
+  Backend& backend() const override { return backend_; }
+  std::byte* host() const override { return data_; }
+
+  void upload(std::size_t offset, std::span<const std::byte> from) override {
+    check(offset, from.size());
+    std::memcpy(data_ + offset, from.data(), from.size());
+  }
+  void download(std::size_t offset, std::span<std::byte> to) const override {
+    check(offset, to.size());
+    std::memcpy(to.data(), data_ + offset, to.size());
+  }
+
+ private:
+  void check(std::size_t offset, std::size_t count) const {
+    if (offset > bytes() || count > bytes() - offset) {
+      throw Error(
+          concat("a copy of ", count, " bytes at ", offset, " leaves a buffer of ", bytes()));
+    }
+  }
+  Backend& backend_;
+  std::byte* data_;
+};
+
+class AllocatedBuffer final : public HostBuffer {
+ public:
+  using HostBuffer::HostBuffer;
+  ~AllocatedBuffer() override { munmap(host(), bytes()); }
+};
+
+class ImportedBuffer final : public HostBuffer {
+ public:
+  ImportedBuffer(Backend& backend, std::span<const std::byte> data,
+                 std::shared_ptr<const void> owner)
+      : HostBuffer(backend, const_cast<std::byte*>(data.data()), data.size()),
+        owner_(std::move(owner)) {}
+
+  void upload(std::size_t /*offset*/, std::span<const std::byte> /*from*/) override {
+    throw Error("imported memory is read-only");
+  }
+
+ private:
+  std::shared_ptr<const void> owner_;
+};
+
+}  // namespace
+
+std::shared_ptr<Buffer> allocate_host(Backend& backend, std::size_t bytes) {
+  if (bytes == 0) bytes = 1;
+  void* data = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (data == MAP_FAILED) {
+    throw Error(
+        concat(backend.name(), ": cannot allocate ", bytes, " bytes: ", std::strerror(errno)));
+  }
+  return std::make_shared<AllocatedBuffer>(backend, static_cast<std::byte*>(data), bytes);
+}
+
+std::shared_ptr<Buffer> import_host(Backend& backend, std::span<const std::byte> bytes,
+                                    std::shared_ptr<const void> owner) {
+  return std::make_shared<ImportedBuffer>(backend, bytes, std::move(owner));
+}
+
+}  // namespace l2a

@@ -1,0 +1,36 @@
+// The decoder as a graph: embedding, layers (dense, L2A "add" or "widen"), final norm, output head.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "models/kv_cache.h"
+#include "models/model.h"
+
+namespace l2a {
+
+enum class LogitsOf : std::uint8_t {
+  none,  // only the caches are wanted: the last layer's MLP and the head are not run
+  last,  // of the last token
+  all,
+};
+
+struct DecoderRequest {
+  std::int64_t tokens = 1;  // T
+  LogitsOf logits = LogitsOf::last;
+  bool routes = false;  // keep each routed layer's Rows readable
+};
+
+struct DecoderGraph {
+  std::shared_ptr<const Graph> graph;
+  Tensor tokens, positions;    // inputs, i32 [T]
+  Tensor logits;               // f32 [1, V] or [T, V]; empty for LogitsOf::none
+  Tensor most_likely;          // i32 [1] or [T]: the argmax of each row of logits
+  std::vector<Tensor> routes;  // one i32 [1 + T] (Rows) for each routed layer, when asked for
+};
+
+// `tally` i32 [routed layers], or null for a dense model: the tokens that each routed layer has routed so far.
+DecoderGraph build_decoder(const Model& model, const KvCaches& caches,
+                           const std::shared_ptr<Buffer>& tally, const DecoderRequest& request);
+
+}  // namespace l2a

@@ -1,0 +1,86 @@
+#include "models/kv_cache.h"
+
+#include <algorithm>
+
+#include "graph/error.h"
+
+namespace l2a {
+namespace {
+
+// Slots of a layer's first cache: nothing when it keeps every position.
+struct Ring {
+  bool bounded = false;
+  std::int64_t window = 0, sinks = 0;
+};
+
+Ring first_cache(const ModelConfig& config, std::int64_t layer) {
+  if (!config.l2a) return {};
+  const L2aConfig& l2a = *config.l2a;
+  if (l2a.mode == L2aMode::widen && config.routes(layer)) return {};
+  return {true, l2a.window, l2a.sinks};
+}
+
+bool has_second_cache(const ModelConfig& config, std::int64_t layer) {
+  return config.routes(layer) && config.l2a->mode == L2aMode::add;
+}
+
+std::uint64_t position_bytes(const ModelConfig& config, Dtype dtype) {
+  return 2 * dtype_bytes(dtype, config.kv_heads * config.head_dim);  // a key and a value
+}
+
+}  // namespace
+
+CacheBytes cache_bytes(const ModelConfig& config, Dtype dtype, std::int64_t positions) {
+  const std::uint64_t each = position_bytes(config, dtype);
+  CacheBytes bytes;
+  for (std::int64_t layer = 0; layer < config.layers; ++layer) {
+    const Ring ring = first_cache(config, layer);
+    if (ring.bounded) {
+      bytes.local +=
+          each * static_cast<std::uint64_t>(std::min(positions, ring.window + ring.sinks));
+    } else {
+      bytes.global += each * static_cast<std::uint64_t>(positions);
+    }
+    if (has_second_cache(config, layer))
+      bytes.global += each * static_cast<std::uint64_t>(positions);
+  }
+  return bytes;
+}
+
+KvCaches::KvCaches(const ModelConfig& config, Backend& backend, Dtype dtype, std::int64_t context)
+    : dtype_(dtype), context_(context), kv_heads_(config.kv_heads), head_dim_(config.head_dim) {
+  if (context < 1) throw Error(concat("a context holds at least 1 token, not ", context));
+  if (dtype != Dtype::f32 && dtype != Dtype::f16 && dtype != Dtype::bf16) {
+    throw Error(concat("a KV cache is f32, f16 or bf16, not ", dtype));
+  }
+  auto allocate = [&](std::int64_t capacity, std::int64_t sinks) {
+    const std::size_t bytes =
+        position_bytes(config, dtype) / 2 * static_cast<std::size_t>(capacity);
+    return StoredCache{backend.allocate(bytes), backend.allocate(bytes), capacity, sinks,
+                       capacity < context};
+  };
+  for (std::int64_t layer = 0; layer < config.layers; ++layer) {
+    const Ring ring = first_cache(config, layer);
+    const bool wraps = ring.bounded && ring.window + ring.sinks < context;
+    local_.push_back(wraps ? allocate(ring.window + ring.sinks, ring.sinks) : allocate(context, 0));
+    global_.push_back(has_second_cache(config, layer) ? allocate(context, 0) : StoredCache{});
+  }
+}
+
+KvCache KvCaches::in(GraphBuilder& graph, const StoredCache& cache, std::string_view name,
+                     std::int64_t layer) const {
+  const Shape shape{cache.capacity, kv_heads_, head_dim_};
+  return {graph.state(concat(name, "_keys.", layer), dtype_, shape, cache.keys),
+          graph.state(concat(name, "_values.", layer), dtype_, shape, cache.values), cache.sinks,
+          cache.ring};
+}
+
+KvCache KvCaches::local(GraphBuilder& graph, std::int64_t layer) const {
+  return in(graph, local_[static_cast<std::size_t>(layer)], "cache", layer);
+}
+
+KvCache KvCaches::global(GraphBuilder& graph, std::int64_t layer) const {
+  return in(graph, global_[static_cast<std::size_t>(layer)], "global_cache", layer);
+}
+
+}  // namespace l2a

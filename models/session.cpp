@@ -1,0 +1,166 @@
+#include "models/session.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "graph/error.h"
+
+namespace l2a {
+namespace {
+
+// Plans kept at a time: decode, full chunks with and without logits, and the tail of a prompt.
+constexpr std::size_t kMaxPlans = 4;
+
+std::vector<std::shared_ptr<Backend>> joined(std::shared_ptr<Backend> first,
+                                             std::vector<std::shared_ptr<Backend>> rest) {
+  rest.insert(rest.begin(), std::move(first));
+  return rest;
+}
+
+SessionOptions resolved(SessionOptions options, const ModelConfig& config) {
+  if (options.context == 0) options.context = config.context;
+  if (options.chunk < 1)
+    throw Error(concat("a prefill chunk has at least 1 token, not ", options.chunk));
+  return options;
+}
+
+}  // namespace
+
+double RoutingStats::share() const {
+  std::int64_t sum = 0, layers = 0;
+  for (const std::int64_t count : routed) {
+    if (count < 0) continue;
+    sum += count;
+    ++layers;
+  }
+  return layers * tokens == 0 ? 0 : static_cast<double>(sum) / static_cast<double>(layers * tokens);
+}
+
+Session::Session(std::shared_ptr<const Model> model, std::shared_ptr<Backend> backend,
+                 std::vector<std::shared_ptr<Backend>> fallbacks, const SessionOptions& options)
+    : model_(std::move(model)),
+      backends_(joined(std::move(backend), std::move(fallbacks))),
+      options_(resolved(options, model_->config())),
+      caches_(model_->config(), *backends_.front(), options_.cache_dtype, options_.context) {
+  const auto& l2a = model_->config().l2a;
+  if (l2a && l2a->routed_layers() > 0) {
+    tally_ = backends_.front()->allocate(static_cast<std::size_t>(l2a->routed_layers()) *
+                                         sizeof(std::int32_t));
+  }
+}
+
+CacheBytes Session::cache_bytes() const {
+  return l2a::cache_bytes(model_->config(), options_.cache_dtype, position_);
+}
+
+std::size_t Session::arena_bytes() const {
+  std::size_t bytes = 0;
+  for (const auto& entry : compiled_) bytes += entry->plan.arena_bytes();
+  return bytes;
+}
+
+void Session::require_room(std::int64_t count) const {
+  if (count > context() - position_) {
+    throw Error(concat(count, " tokens do not fit: the context holds ", context(), " and ",
+                       position_, " are in use"));
+  }
+}
+
+Session::Compiled& Session::compiled(std::int64_t tokens, LogitsOf logits) {
+  auto same = [&](const auto& entry) {
+    return entry->request.tokens == tokens && entry->request.logits == logits;
+  };
+  auto found = std::find_if(compiled_.begin(), compiled_.end(), same);
+  if (found == compiled_.end()) {
+    // Least recently used first; its arena goes before the new one comes.
+    if (compiled_.size() == kMaxPlans) compiled_.erase(compiled_.begin());
+    const DecoderRequest request{tokens, logits, options_.keep_routes};
+    DecoderGraph decoder = build_decoder(*model_, caches_, tally_, request);
+    Plan plan(decoder.graph, backends_);
+    compiled_.push_back(
+        std::make_unique<Compiled>(Compiled{request, std::move(decoder), std::move(plan)}));
+  } else {
+    std::rotate(found, found + 1, compiled_.end());
+  }
+  return *compiled_.back();
+}
+
+Evaluation Session::step(std::span<const Token> tokens, LogitsOf logits) {
+  const std::int64_t vocabulary = model_->config().vocabulary;
+  if (tokens.empty()) throw Error("a step needs at least one token");
+  for (std::size_t i = 0; i < tokens.size(); ++i) {
+    if (tokens[i] < 0 || tokens[i] >= vocabulary) {
+      throw Error(
+          concat("token ", i, " is ", tokens[i], ", outside the vocabulary of ", vocabulary));
+    }
+  }
+  const auto count = static_cast<std::int64_t>(tokens.size());
+  require_room(count);
+
+  Compiled& entry = compiled(count, logits);
+  positions_.resize(tokens.size());
+  std::iota(positions_.begin(), positions_.end(), static_cast<std::int32_t>(position_));
+  entry.plan.write(entry.decoder.tokens, tokens);
+  entry.plan.write(entry.decoder.positions, std::span<const std::int32_t>(positions_));
+  entry.plan.run();
+  position_ += count;
+
+  Evaluation result;
+  if (logits != LogitsOf::none) {
+    const std::size_t rows = logits == LogitsOf::all ? tokens.size() : 1;
+    logits_.resize(rows * static_cast<std::size_t>(vocabulary));
+    most_likely_.resize(rows);
+    entry.plan.read(entry.decoder.logits, std::span<float>(logits_));
+    entry.plan.read(entry.decoder.most_likely, std::span<Token>(most_likely_));
+    result.logits = logits_;
+    result.most_likely = most_likely_;
+  }
+  routes_.clear();
+  for (const Tensor rows : entry.decoder.routes) {
+    std::vector<std::int32_t> list(1 + tokens.size());
+    entry.plan.read(rows, std::span<std::int32_t>(list));
+    const auto routed = list.begin() + 1;
+    routes_.emplace_back(routed, routed + list.front());
+  }
+  result.routes = routes_;
+  return result;
+}
+
+Evaluation Session::prefill(std::span<const Token> tokens,
+                            const std::function<bool(std::int64_t)>& progress) {
+  if (tokens.empty()) throw Error("a prompt needs at least one token");
+  require_room(static_cast<std::int64_t>(tokens.size()));
+  const auto chunk = static_cast<std::size_t>(options_.chunk);
+  Evaluation result;
+  for (std::size_t begin = 0; begin < tokens.size(); begin += chunk) {
+    const std::size_t count = std::min(chunk, tokens.size() - begin);
+    const bool last = begin + count == tokens.size();
+    result = step(tokens.subspan(begin, count), last ? LogitsOf::last : LogitsOf::none);
+    if (progress && !progress(static_cast<std::int64_t>(begin + count)) && !last) return {};
+  }
+  return result;
+}
+
+RoutingStats Session::routing() const {
+  const ModelConfig& config = model_->config();
+  RoutingStats stats;
+  stats.tokens = position_;
+  stats.routed.assign(static_cast<std::size_t>(config.layers), -1);
+  if (!tally_) return stats;
+  std::vector<std::int32_t> counts(static_cast<std::size_t>(config.l2a->routed_layers()));
+  tally_->download(0, std::as_writable_bytes(std::span<std::int32_t>(counts)));
+  std::size_t next = 0;
+  for (std::int64_t layer = 0; layer < config.layers; ++layer) {
+    if (config.routes(layer)) stats.routed[static_cast<std::size_t>(layer)] = counts[next++];
+  }
+  return stats;
+}
+
+void Session::reset() {
+  position_ = 0;
+  if (!tally_) return;
+  const std::vector<std::byte> zeros(tally_->bytes());
+  tally_->upload(0, zeros);
+}
+
+}  // namespace l2a

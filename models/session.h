@@ -1,0 +1,93 @@
+// A conversation with a model: its caches, and the plans that fill them. One token at a time in decode, in chunks
+// in prefill; a plan is compiled for each number of tokens once and replayed.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "graph/plan.h"
+#include "models/decoder.h"
+#include "models/tokenizer.h"
+
+namespace l2a {
+
+struct SessionOptions {
+  std::int64_t context = 0;        // positions; 0: what the model was trained for
+  std::int64_t chunk = 512;        // tokens of one prefill step
+  Dtype cache_dtype = Dtype::f16;  // f32, f16 or bf16
+  bool keep_routes = false;        // Evaluation::routes
+};
+
+// What one step computed. Spans are valid until the next step.
+struct Evaluation {
+  std::span<const float> logits;       // [rows, V]
+  std::span<const Token> most_likely;  // [rows]
+  // For each routed layer the tokens of this step that it routed, ascending, from 0 at the step's first.
+  std::span<const std::vector<std::int32_t>> routes;
+};
+
+struct RoutingStats {
+  std::int64_t tokens = 0;           // that went through the model
+  std::vector<std::int64_t> routed;  // of those, by layer; -1 for a layer without a router
+  double share() const;              // over all layers with a router; 0 without one
+};
+
+class Session {
+ public:
+  // `fallbacks`: backends that take what the model's own does not support, in order.
+  Session(std::shared_ptr<const Model> model, std::shared_ptr<Backend> backend,
+          std::vector<std::shared_ptr<Backend>> fallbacks, const SessionOptions& options);
+
+  const Model& model() const { return *model_; }
+  std::int64_t context() const { return caches_.context(); }
+  std::int64_t position() const { return position_; }  // tokens in the caches
+  CacheBytes cache_bytes() const;                      // that those take
+  std::size_t arena_bytes() const;                     // of the plans compiled so far
+
+  // Throws Error unless `count` more tokens fit the context.
+  void require_room(std::int64_t count) const;
+
+  // One step of any number of tokens, at the current position. Throws Error when an id is outside the vocabulary
+  // or the context is full; the caches are then as before.
+  Evaluation step(std::span<const Token> tokens, LogitsOf logits);
+
+  // All tokens, in chunks; the result is of the last one. `progress` is told how many are done, after each chunk;
+  // when it returns false the prefill stops there and the result is empty.
+  Evaluation prefill(std::span<const Token> tokens,
+                     const std::function<bool(std::int64_t)>& progress = {});
+
+  Evaluation decode(Token token) { return step({&token, 1}, LogitsOf::last); }
+
+  RoutingStats routing() const;
+
+  // Forgets every token.
+  void reset();
+
+  // The plan of a step, compiled if need be: for describing and drawing.
+  const Plan& plan(std::int64_t tokens, LogitsOf logits) { return compiled(tokens, logits).plan; }
+
+ private:
+  struct Compiled {
+    DecoderRequest request;
+    DecoderGraph decoder;
+    Plan plan;
+  };
+  Compiled& compiled(std::int64_t tokens, LogitsOf logits);
+
+  std::shared_ptr<const Model> model_;
+  std::vector<std::shared_ptr<Backend>> backends_;
+  SessionOptions options_;
+  KvCaches caches_;
+  std::shared_ptr<Buffer> tally_;
+  std::vector<std::unique_ptr<Compiled>> compiled_;
+  std::int64_t position_ = 0;
+  std::vector<std::int32_t> positions_;
+  std::vector<float> logits_;
+  std::vector<Token> most_likely_;
+  std::vector<std::vector<std::int32_t>> routes_;
+};
+
+}  // namespace l2a

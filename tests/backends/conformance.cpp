@@ -1,0 +1,183 @@
+#include "tests/backends/conformance.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "graph/error.h"
+#include "graph/half.h"
+#include "graph/plan.h"
+#include "ops/blocks.h"
+#include "ops/dequantize.h"
+#include "ops/quantize.h"
+#include "ops/reference_backend.h"
+#include "ops/route.h"
+
+namespace l2a::test {
+
+float CaseBuilder::uniform(float low, float high) {
+  return low + (high - low) * static_cast<float>(random_() >> 8) * 0x1p-24f;
+}
+
+std::shared_ptr<Buffer> CaseBuilder::random_buffer(Dtype dtype, const Shape& shape, float scale) {
+  std::vector<std::byte> bytes(dtype_bytes(dtype, shape.elements()));
+  if (!dtype_info(dtype).quantized) {
+    std::vector<float> values(static_cast<std::size_t>(shape.elements()));
+    for (float& value : values) value = uniform(-scale, scale);
+    quantize_row(dtype, values, bytes);
+  } else {
+    // Random bits are valid blocks once the f16 scales are sensible numbers.
+    for (std::byte& byte : bytes) byte = static_cast<std::byte>(random_());
+    const auto block = static_cast<std::size_t>(dtype_info(dtype).block_bytes);
+    const bool second = dtype == Dtype::q4_1 || dtype == Dtype::q5_1 || dtype == Dtype::q4_k ||
+                        dtype == Dtype::q5_k;
+    for (std::size_t at = 0; at < bytes.size(); at += block) {
+      auto set = [&](std::size_t offset, float value) {
+        const std::uint16_t half = float_to_f16(value);
+        bytes[at + offset] = static_cast<std::byte>(half & 0xff);
+        bytes[at + offset + 1] = static_cast<std::byte>(half >> 8);
+      };
+      const float d = uniform(0.001f, 0.01f) * scale;
+      set(dtype == Dtype::q6_k ? sizeof(BlockQ6K) - 2 : 0, d);
+      if (second) set(2, uniform(-0.05f, 0.05f) * scale);
+    }
+  }
+  auto buffer = backend_->allocate(bytes.size());
+  buffer->upload(0, bytes);
+  return buffer;
+}
+
+Tensor CaseBuilder::weight(Dtype dtype, const Shape& shape, float scale) {
+  return graph.weight("weight", dtype, shape, random_buffer(dtype, shape, scale));
+}
+
+Tensor CaseBuilder::floats(std::span<const float> values, const Shape& shape) {
+  auto buffer = backend_->allocate(values.size_bytes());
+  buffer->upload(0, std::as_bytes(values));
+  return graph.weight("floats", Dtype::f32, shape, buffer);
+}
+
+Tensor CaseBuilder::state(Dtype dtype, const Shape& shape) {
+  auto buffer = dtype == Dtype::i32 ? backend_->allocate(dtype_bytes(dtype, shape.elements()))
+                                    : random_buffer(dtype, shape, 1);
+  const Tensor tensor = graph.state("state", dtype, shape, buffer);
+  states_.push_back({tensor, buffer});
+  return tensor;
+}
+
+Tensor CaseBuilder::input(const Shape& shape, float scale) {
+  std::vector<float> values(static_cast<std::size_t>(shape.elements()));
+  for (float& value : values) value = uniform(-scale, scale);
+  const Tensor tensor = graph.input("input", Dtype::f32, shape);
+  const auto bytes = std::as_bytes(std::span<const float>(values));
+  inputs_.push_back({tensor, {bytes.begin(), bytes.end()}});
+  return tensor;
+}
+
+Tensor CaseBuilder::indices(const std::vector<std::int32_t>& values) {
+  const Tensor tensor =
+      graph.input("indices", Dtype::i32, {static_cast<std::int64_t>(values.size())});
+  const auto bytes = std::as_bytes(std::span<const std::int32_t>(values));
+  inputs_.push_back({tensor, {bytes.begin(), bytes.end()}});
+  return tensor;
+}
+
+Rows CaseBuilder::rows(std::int64_t tokens, double share) {
+  // A router on one feature that is far from the cut, so that rounding cannot decide.
+  std::vector<float> features(static_cast<std::size_t>(tokens));
+  for (float& feature : features)
+    feature = uniform(0, 1) < static_cast<float>(share) ? 1.0f : -1.0f;
+  const Tensor x = floats(features, {tokens, 1});
+  const std::vector<float> one = {1.0f};
+  return route(graph, x, floats(one, {1, 1}), {}, 0.0f);
+}
+
+void CaseBuilder::compare(Tensor result, double tolerance) {
+  graph.output(result);
+  compared_.emplace_back(result, tolerance);
+}
+
+std::vector<CaseBuilder::Result> CaseBuilder::run() {
+  struct Info {
+    std::string name;
+    ValueInfo info;
+  };
+  // A compact result needs its Rows beside it, to say how much of it exists.
+  for (std::size_t i = 0; i < compared_.size(); ++i) {
+    if (graph.info(compared_[i].first).compact()) graph.output(graph.rows_of(compared_[i].first));
+  }
+  Plan plan(graph.build(), {backend_});
+  for (int repeat = 0; repeat < 2; ++repeat) {
+    plan.poison();
+    for (const Input& input : inputs_)
+      plan.write(input.tensor, std::span<const std::byte>(input.bytes));
+    plan.run();
+  }
+  auto read = [&](Tensor tensor) {
+    const ValueInfo& info = plan.graph().value(tensor.id).info;
+    std::vector<std::byte> bytes(dtype_bytes(info.dtype, info.shape.elements()));
+    plan.read(tensor, std::span<std::byte>(bytes));
+    return bytes;
+  };
+  auto decode = [](Dtype dtype, std::span<const std::byte> bytes, std::int64_t count) {
+    std::vector<double> values;
+    if (dtype == Dtype::i32) {
+      const auto* from = reinterpret_cast<const std::int32_t*>(bytes.data());
+      values.assign(from, from + count);
+    } else {
+      std::vector<float> floats(static_cast<std::size_t>(count));
+      dequantize_row(dtype, bytes.first(dtype_bytes(dtype, count)), floats);
+      values.assign(floats.begin(), floats.end());
+    }
+    return values;
+  };
+  std::vector<Result> results;
+  for (const auto& [tensor, tolerance] : compared_) {
+    const Value& value = plan.graph().value(tensor.id);
+    std::int64_t count = value.info.shape.elements();
+    const std::vector<std::byte> bytes = read(tensor);
+    if (value.info.is_rows) count = 1 + decode(Dtype::i32, bytes, 1)[0];
+    if (value.info.compact()) {
+      const double rows = decode(Dtype::i32, read(Tensor{value.info.rows}), 1)[0];
+      count = count / value.info.shape[0] * static_cast<std::int64_t>(rows);
+    }
+    results.push_back(
+        {value.name, value.info.dtype, decode(value.info.dtype, bytes, count), tolerance});
+  }
+  for (const State& state : states_) {
+    const ValueInfo& info = plan.graph().value(state.tensor.id).info;
+    std::vector<std::byte> bytes(state.buffer->bytes());
+    state.buffer->download(0, bytes);
+    // Stored values may round to the other side: one unit in the last place of the cache's dtype.
+    const double tolerance = info.dtype == Dtype::bf16  ? 8e-3
+                             : info.dtype == Dtype::f16 ? 1e-3
+                                                        : 1e-5;
+    results.push_back({"state", info.dtype, decode(info.dtype, bytes, info.shape.elements()),
+                       info.dtype == Dtype::i32 ? 0.0 : tolerance});
+  }
+  return results;
+}
+
+std::string run_conformance(const ConformanceCase& test, const std::shared_ptr<Backend>& backend) {
+  constexpr unsigned kSeed = 20260317;
+  CaseBuilder expected_case(make_reference_backend(), kSeed), actual_case(backend, kSeed);
+  test.build(expected_case);
+  test.build(actual_case);
+  const auto expected = expected_case.run(), actual = actual_case.run();
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    const auto &want = expected[i].values, &have = actual[i].values;
+    if (want.size() != have.size()) {
+      return concat(expected[i].name, ": ", have.size(), " values instead of ", want.size());
+    }
+    double largest = 0;
+    for (const double value : want) largest = std::max(largest, std::fabs(value));
+    for (std::size_t k = 0; k < want.size(); ++k) {
+      const bool both_nan = std::isnan(want[k]) && std::isnan(have[k]);
+      if (both_nan || std::fabs(want[k] - have[k]) <= expected[i].tolerance * largest) continue;
+      return concat(expected[i].name, "[", k, "] is ", have[k], " instead of ", want[k],
+                    " (largest ", largest, ")");
+    }
+  }
+  return "";
+}
+
+}  // namespace l2a::test

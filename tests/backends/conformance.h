@@ -1,0 +1,74 @@
+// Every backend against the reference code, op by op: a case builds a small graph on whatever backend it is given,
+// from a seeded source of random values, and the same case is run on both.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "graph/backend.h"
+#include "graph/graph.h"
+
+namespace l2a::test {
+
+// Builds leaves with random contents. The same seed gives the same leaves on every backend.
+class CaseBuilder {
+ public:
+  CaseBuilder(std::shared_ptr<Backend> backend, unsigned seed)
+      : backend_(std::move(backend)), random_(seed) {}
+
+  GraphBuilder graph;
+
+  float uniform(float low = -1, float high = 1);
+  Tensor weight(Dtype dtype, const Shape& shape, float scale = 1);
+  Tensor floats(std::span<const float> values, const Shape& shape);  // a weight with these values
+  Tensor state(Dtype dtype, const Shape& shape);  // with random contents; compared after the run
+  Tensor input(const Shape& shape, float scale = 1);
+  Tensor indices(const std::vector<std::int32_t>& values);
+  // Rows that route about `share` of `tokens` tokens, at random; 0 and 1 route none and all.
+  Rows rows(std::int64_t tokens, double share);
+  // Marks a result to be compared, within `tolerance` of the largest value of the reference.
+  void compare(Tensor result, double tolerance);
+  void compare(Rows rows) { compare(Tensor{rows.id}, 0); }
+
+  // Everything that is compared, after two runs on poisoned memory: the second shows what a run leaves behind.
+  struct Result {
+    std::string name;
+    Dtype dtype;
+    std::vector<double> values;  // of a Rows or a compact tensor only those that exist
+    double tolerance;
+  };
+  std::vector<Result> run();
+
+ private:
+  std::shared_ptr<Buffer> random_buffer(Dtype dtype, const Shape& shape, float scale);
+
+  struct Input {
+    Tensor tensor;
+    std::vector<std::byte> bytes;
+  };
+  struct State {
+    Tensor tensor;
+    std::shared_ptr<Buffer> buffer;
+  };
+  std::shared_ptr<Backend> backend_;
+  std::mt19937 random_;
+  std::vector<Input> inputs_;
+  std::vector<State> states_;
+  std::vector<std::pair<Tensor, double>> compared_;
+};
+
+struct ConformanceCase {
+  std::string name;
+  std::function<void(CaseBuilder&)> build;
+};
+
+// All cases: every op, every dtype, odd sizes, views, no and all rows routed, windows below and above the context.
+const std::vector<ConformanceCase>& conformance_cases();
+
+// Runs one case on `backend` and on the reference; returns what differs, empty if nothing does.
+std::string run_conformance(const ConformanceCase& test, const std::shared_ptr<Backend>& backend);
+
+}  // namespace l2a::test

@@ -1,0 +1,298 @@
+#include <cmath>
+#include <numeric>
+
+#include "graph/error.h"
+#include "ops/add.h"
+#include "ops/argmax.h"
+#include "ops/attention.h"
+#include "ops/cast.h"
+#include "ops/count_rows.h"
+#include "ops/gather_rows.h"
+#include "ops/kv_append.h"
+#include "ops/l2a_attention.h"
+#include "ops/matmul.h"
+#include "ops/rms_norm.h"
+#include "ops/rope.h"
+#include "ops/route.h"
+#include "ops/row_lookup.h"
+#include "ops/scatter_add_rows.h"
+#include "ops/silu_mul.h"
+#include "tests/backends/conformance.h"
+
+namespace l2a::test {
+namespace {
+
+// Tolerances, of the largest result. Float sums of up to a few thousand terms in another order: 1e-5. Quantized
+// weights meet activations rounded to 8 bits, whose error of at most 1/254 a value averages out over the row: 2e-2
+// for the shortest rows, where there is little to average.
+constexpr double kFloat = 1e-5;
+constexpr double kQuantizedMatmul = 2e-2;
+constexpr double kExp = 2e-6;  // two units in the last place, and the product
+
+using Cases = std::vector<ConformanceCase>;
+constexpr std::int64_t kSizes[] = {1, 3, 127};
+
+std::vector<std::int32_t> positions_from(std::int64_t start, std::int64_t count) {
+  std::vector<std::int32_t> positions(static_cast<std::size_t>(count));
+  std::iota(positions.begin(), positions.end(), static_cast<std::int32_t>(start));
+  return positions;
+}
+
+void add_matmul(Cases& cases) {
+  for (int d = 0; d < kDtypeCount; ++d) {
+    const auto dtype = static_cast<Dtype>(d);
+    if (dtype == Dtype::i32) continue;
+    const std::int64_t block = dtype_info(dtype).block_elements;
+    const double tolerance = dtype_info(dtype).quantized ? kQuantizedMatmul : kFloat;
+    for (const std::int64_t tokens : {1, 2, 4, 7, 33}) {
+      for (const std::int64_t inner : {block, 3 * block, 512 + block}) {
+        cases.push_back({concat("matmul ", dtype, " ", tokens, "x", inner), [=](CaseBuilder& c) {
+                           const Tensor x = c.input({tokens, inner});
+                           c.compare(matmul(c.graph, x, c.weight(dtype, {37, inner})), tolerance);
+                         }});
+      }
+    }
+    for (const double share : {0.0, 0.3, 1.0}) {
+      cases.push_back(
+          {concat("matmul ", dtype, " of rows ", share), [=](CaseBuilder& c) {
+             const Tensor x = gather_rows(c.graph, c.input({21, 256}), c.rows(21, share));
+             c.compare(matmul(c.graph, x, c.weight(dtype, {5, 256})), tolerance);
+           }});
+    }
+    cases.push_back({concat("row_lookup ", dtype), [=](CaseBuilder& c) {
+                       const Tensor ids = c.indices(std::vector<std::int32_t>{0, 16, 3, 3});
+                       c.compare(row_lookup(c.graph, c.weight(dtype, {17, 2 * block}), ids), 0);
+                     }});
+  }
+  cases.push_back(
+      {"matmul of a view", [](CaseBuilder& c) {
+         const Tensor x = c.graph.slice(c.input({9, 64}), 3, 8);
+         c.compare(matmul(c.graph, x, c.weight(Dtype::q8_0, {10, 64})), kQuantizedMatmul);
+       }});
+  cases.push_back(
+      {"matmul with many rows and tokens", [](CaseBuilder& c) {
+         c.compare(matmul(c.graph, c.input({129, 96}), c.weight(Dtype::f16, {4097, 96})), kFloat);
+       }});
+}
+
+void add_elementwise(Cases& cases) {
+  for (const std::int64_t tokens : kSizes) {
+    for (const std::int64_t width : {1, 5, 64, 1027}) {
+      const std::string size = concat(tokens, "x", width);
+      cases.push_back({"rms_norm " + size, [=](CaseBuilder& c) {
+                         const Tensor x = c.input({tokens, width}, 3);
+                         c.compare(rms_norm(c.graph, x, c.weight(Dtype::f32, {width}), 1e-6f),
+                                   kFloat);
+                       }});
+      cases.push_back({"add " + size, [=](CaseBuilder& c) {
+                         const Tensor x = c.input({tokens, width});
+                         c.compare(add(c.graph, add(c.graph, x, c.input({tokens, width})),
+                                       c.weight(Dtype::f32, {width})),
+                                   kFloat);
+                       }});
+      cases.push_back({"silu_mul " + size, [=](CaseBuilder& c) {
+                         const Tensor gate = c.input({tokens, width}, 20);
+                         c.compare(silu_mul(c.graph, gate, c.input({tokens, width})), kExp);
+                       }});
+      cases.push_back({"argmax " + size, [=](CaseBuilder& c) {
+                         c.compare(argmax(c.graph, c.input({tokens, width})), 0);
+                       }});
+      for (const Dtype from : {Dtype::f32, Dtype::f16, Dtype::bf16}) {
+        for (const Dtype to : {Dtype::f32, Dtype::f16, Dtype::bf16}) {
+          cases.push_back({concat("cast ", from, " to ", to, " ", size), [=](CaseBuilder& c) {
+                             c.compare(cast(c.graph, c.weight(from, {tokens, width}), to), 0);
+                           }});
+        }
+      }
+    }
+  }
+  cases.push_back({"argmax takes the first of equals and passes over NaN", [](CaseBuilder& c) {
+                     const float nan = NAN;
+                     const std::vector<float> values = {nan, 2,   5,   5,   1,  5,  nan, 1,
+                                                        nan, nan, nan, nan, -1, -2, nan, -1};
+                     c.compare(argmax(c.graph, c.floats(values, {4, 4})), 0);
+                   }});
+  cases.push_back(
+      {"copy of a view", [](CaseBuilder& c) {
+         c.compare(copy(c.graph, c.graph.slice(c.weight(Dtype::f16, {7, 2, 5}), 2, 6)), 0);
+       }});
+}
+
+void add_rows(Cases& cases) {
+  for (const std::int64_t tokens : {1, 3, 127, 4097}) {
+    cases.push_back(
+        {concat("route ", tokens), [=](CaseBuilder& c) {
+           // Features of either sign and no less than 1/2, so that no logit is near the cut of 0.
+           std::vector<float> x(static_cast<std::size_t>(tokens * 3));
+           for (float& value : x) value = c.uniform() < 0 ? -1.0f : 1.0f;
+           const std::vector<float> w = {0.5f, 0.25f, 2.0f}, b = {0.125f};
+           const Tensor features = c.floats(x, {tokens, 3});
+           const Rows rows = route(c.graph, features, c.floats(w, {1, 3}), c.floats(b, {1}), 0.0f);
+           c.compare(rows);
+           count_rows(c.graph, c.state(Dtype::i32, {3}), rows, 1);
+         }});
+    for (const double share : {0.0, 0.2, 1.0}) {
+      cases.push_back(
+          {concat("gather and scatter ", tokens, " at ", share), [=](CaseBuilder& c) {
+             const Tensor x = c.input({tokens, 19});
+             const Rows rows = c.rows(tokens, share);
+             const Tensor picked = gather_rows(c.graph, x, rows);
+             c.compare(picked, 0);
+             const Tensor scaled = rms_norm(c.graph, picked, c.weight(Dtype::f32, {19}), 1e-6f);
+             const Tensor biased = add(c.graph, scaled, c.weight(Dtype::f32, {19}));
+             const Tensor doubled = add(c.graph, biased, scaled);
+             // Twice: once where x is needed afterwards, once in place.
+             const Tensor apart = scatter_add_rows(c.graph, x, doubled);
+             c.compare(scatter_add_rows(c.graph, add(c.graph, apart, x), picked), kFloat);
+           }});
+    }
+  }
+}
+
+void add_rope(Cases& cases) {
+  for (const RopePairing pairing : {RopePairing::half, RopePairing::interleaved}) {
+    for (const std::int64_t tokens : kSizes) {
+      for (const double share : {-1.0, 0.0, 0.4}) {  // negative: no Rows
+        cases.push_back(
+            {concat("rope ", static_cast<int>(pairing), " ", tokens, " at ", share),
+             [=](CaseBuilder& c) {
+               const RopeFrequencies rope_values = rope_frequencies(10, 1e6, {});
+               const Tensor table = rope_table(c.graph, c.indices(positions_from(131000, tokens)),
+                                               c.floats(rope_values.inverse, {5}), 1.25f);
+               Tensor x = c.input({tokens, 30});
+               if (share >= 0) x = gather_rows(c.graph, x, c.rows(tokens, share));
+               c.compare(rope(c.graph, c.graph.reshape(x, {tokens, 3, 10}), table, pairing),
+                         kFloat);
+             }});
+      }
+    }
+  }
+}
+
+struct AttentionCase {
+  Dtype dtype;
+  std::int64_t start, tokens, capacity, query_heads, key_heads, dim;
+  AttentionOptions options;
+  bool fresh = false;
+  double rows = -1,
+         wide =
+             -1;  // routed share of a compact query, or of tokens without a window; negative: none
+};
+
+void add_attention_case(Cases& cases, const AttentionCase& a) {
+  const std::string name = concat(
+      "attention ", a.dtype, " start ", a.start, " tokens ", a.tokens, " capacity ", a.capacity,
+      " heads ", a.query_heads, "/", a.key_heads, " dim ", a.dim, " window ", a.options.window,
+      " sinks ", a.options.sinks, a.fresh ? " fresh" : "", " rows ", a.rows, " wide ", a.wide);
+  cases.push_back(
+      {name, [a](CaseBuilder& c) {
+         const Shape cache{a.capacity, a.key_heads, a.dim}, chunk{a.tokens, a.key_heads, a.dim};
+         AttentionInputs in;
+         in.positions = c.indices(positions_from(a.start, a.tokens));
+         in.keys = c.state(a.dtype, cache);
+         in.values = c.state(a.dtype, cache);
+         if (a.fresh) {
+           in.fresh_keys = c.weight(a.dtype, chunk);
+           in.fresh_values = c.weight(a.dtype, chunk);
+         }
+         Tensor q = c.input({a.tokens, a.query_heads * a.dim}, 4);
+         if (a.rows >= 0) q = gather_rows(c.graph, q, c.rows(a.tokens, a.rows));
+         if (a.wide >= 0) in.wide = c.rows(a.tokens, a.wide);
+         in.query = c.graph.reshape(q, {a.tokens, a.query_heads, a.dim});
+         c.compare(attention(c.graph, in, a.options), kFloat);
+         if (a.fresh) {
+           kv_append(c.graph, in.keys, in.fresh_keys, in.positions, a.options.cache_sinks);
+         }
+       }});
+}
+
+void add_attention(Cases& cases) {
+  for (const Dtype dtype : {Dtype::f32, Dtype::f16, Dtype::bf16}) {
+    for (const auto& [query, key] : {std::pair{1, 1}, {3, 1}, {4, 1}, {8, 2}, {15, 3}}) {
+      for (const std::int64_t dim : {5, 64}) {
+        add_attention_case(cases, {dtype, 70, 3, 200, query, key, dim, {}});
+      }
+    }
+    for (const std::int64_t window : {1, 7, 64, 65, 1000}) {
+      for (const double share : {-1.0, 0.0, 0.3, 1.0}) {
+        add_attention_case(cases, {dtype, 100, 33, 133, 4, 2, 16, {window, 0, 0}, false, share});
+        add_attention_case(cases,
+                           {dtype, 100, 33, 133, 4, 2, 16, {window, 4, 0}, false, -1, share});
+      }
+    }
+    // Rings: one token after its append, and chunks shorter and longer than the ring.
+    for (const std::int64_t start : {0, 3, 11, 12, 40}) {
+      add_attention_case(cases, {dtype, start, 1, 12, 4, 2, 16, {12, 0, 0}});
+      add_attention_case(cases, {dtype, start, 1, 15, 4, 2, 16, {12, 3, 3}});
+      for (const std::int64_t tokens : {2, 12, 29}) {
+        add_attention_case(cases, {dtype, start, tokens, 12, 4, 2, 16, {12, 0, 0}, true});
+        add_attention_case(cases, {dtype, start, tokens, 15, 4, 2, 16, {12, 3, 3}, true});
+      }
+    }
+    for (const std::int64_t tokens : {1, 5, 40}) {
+      for (const std::int64_t sinks : {0, 3}) {
+        cases.push_back({concat("kv_append ", dtype, " ", tokens, " tokens, ", sinks, " sinks"),
+                         [=](CaseBuilder& c) {
+                           const Tensor cache = c.state(dtype, {16, 2, 7});
+                           kv_append(c.graph, cache, c.input({tokens, 2, 7}),
+                                     c.indices(positions_from(9, tokens)), sinks);
+                         }});
+      }
+    }
+  }
+}
+
+// The whole block, both modes, on a cache that holds everything.
+void add_l2a(Cases& cases) {
+  for (const L2aMode mode : {L2aMode::add, L2aMode::widen}) {
+    for (const std::int64_t tokens : {1, 9, 70}) {
+      for (const float cut : {-100.0f, 0.0f, 100.0f}) {
+        cases.push_back({concat("l2a_attention ", mode == L2aMode::add ? "add" : "widen", " ",
+                                tokens, " cut ", cut),
+                         [=](CaseBuilder& c) {
+                           const std::int64_t width = 24, dim = 8;
+                           TokenInputs inputs;
+                           inputs.positions = c.indices(positions_from(5, tokens));
+                           const RopeFrequencies rope_values = rope_frequencies(dim, 1e4, {});
+                           inputs.rope_table =
+                               rope_table(c.graph, inputs.positions,
+                                          c.floats(rope_values.inverse, {dim / 2}), 1);
+                           AttentionBlock block;
+                           block.weights = {
+                               c.weight(Dtype::f32, {32, width}), c.weight(Dtype::f32, {16, width}),
+                               c.weight(Dtype::f32, {16, width}), c.weight(Dtype::f32, {width, 32}),
+                               c.weight(Dtype::f32, {32}),        c.weight(Dtype::f32, {16}),
+                               c.weight(Dtype::f32, {16}),        {},
+                               c.weight(Dtype::f32, {dim}),       c.weight(Dtype::f32, {dim})};
+                           block.heads = {4, 2, dim, 1e-6f, RopePairing::half};
+                           block.cache = {c.state(Dtype::f32, {128, 2, dim}),
+                                          c.state(Dtype::f32, {128, 2, dim}), 0, false};
+                           const L2aRouter router{c.weight(Dtype::f32, {1, width}), {}};
+                           const Tensor x = c.input({tokens, width});
+                           const L2aResult result = l2a_attention(c.graph, x, x, block, router,
+                                                                  inputs, {mode, 6, 2, cut});
+                           c.compare(result.rows);
+                           c.compare(result.x, kFloat);
+                         }});
+      }
+    }
+  }
+}
+
+}  // namespace
+
+const std::vector<ConformanceCase>& conformance_cases() {
+  static const Cases cases = [] {
+    Cases all;
+    add_matmul(all);
+    add_elementwise(all);
+    add_rows(all);
+    add_rope(all);
+    add_attention(all);
+    add_l2a(all);
+    return all;
+  }();
+  return cases;
+}
+
+}  // namespace l2a::test

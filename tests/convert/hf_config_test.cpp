@@ -1,0 +1,135 @@
+#include "convert/hf_config.h"
+
+#include <doctest/doctest.h>
+
+#include "graph/error.h"
+#include "tests/convert/checkpoint_folder.h"
+
+namespace l2a {
+namespace {
+
+using nlohmann::json;
+using test::CheckpointFolder;
+using test::contains;
+using test::message_of;
+
+// What reading `checkpoint` says after `edit` on its config.json.
+template <class Edit>
+std::string failure(std::string_view checkpoint, Edit edit) {
+  const CheckpointFolder model(checkpoint);
+  model.edit_json("config.json", edit);
+  return message_of<FileError>([&] { HfConfig::read(model.path()); });
+}
+
+std::string failure_with(std::string_view checkpoint, const char* field, const json& value) {
+  return failure(checkpoint, [&](json& config) { config[field] = value; });
+}
+
+TEST_CASE("a dense configuration is read, with head_dim from the hidden size where it is absent") {
+  const HfConfig config = HfConfig::read(test::checkpoint("llama-tiny"));
+  CHECK(config.family == ModelFamily::llama);
+  CHECK_FALSE(config.l2a.has_value());
+  CHECK(config.head_dim == 16);
+  CHECK(config.kv_heads == 2);
+  CHECK(config.rope.theta == 1e6);
+  CHECK_FALSE(config.tied_embeddings);
+  CHECK_FALSE(config.attention_bias);
+  CHECK(HfConfig::read(test::checkpoint("qwen2-tiny")).attention_bias);
+}
+
+TEST_CASE("yarn scaling is read from rope_parameters and from the older rope_scaling") {
+  const HfConfig newer = HfConfig::read(test::checkpoint("qwen3-yarn-tiny"));
+  CHECK(newer.rope.scaling == RopeConfig::Scaling::yarn);
+  CHECK(newer.rope.factor == 4.0);
+  CHECK(newer.rope.original_positions == 32);
+  CHECK_FALSE(newer.rope.attention_factor.has_value());
+
+  const CheckpointFolder model("qwen3-tiny");
+  model.edit_json("config.json", [](json& config) {
+    config.erase("rope_parameters");
+    config["rope_theta"] = 5000.0;
+    config["rope_scaling"] = {
+        {"type", "yarn"}, {"factor", 2.0}, {"beta_fast", 16}, {"attention_factor", 1.5}};
+  });
+  const HfConfig older = HfConfig::read(model.path());
+  CHECK(older.rope.theta == 5000.0);
+  CHECK(older.rope.scaling == RopeConfig::Scaling::yarn);
+  CHECK(older.rope.original_positions == older.max_positions);
+  CHECK(older.rope.beta_fast == 16.0);
+  CHECK(older.rope.attention_factor == 1.5);
+}
+
+TEST_CASE("the L2A fields are read") {
+  const HfConfig config = HfConfig::read(test::checkpoint("l2a-qwen3-widen"));
+  REQUIRE(config.l2a.has_value());
+  CHECK(config.l2a->mode == L2aConfig::Mode::widen);
+  CHECK(config.l2a->sliding_window == 12);
+  CHECK(config.l2a->sinks == 3);
+  CHECK(config.l2a->pruned == std::vector<bool>{false, false, true, false});
+  const HfConfig paper = HfConfig::read(test::checkpoint("l2a-qwen2-tiny"));
+  CHECK(paper.l2a->mode == L2aConfig::Mode::add);
+  CHECK(paper.l2a->temperature == 0.1);
+  CHECK(paper.l2a->threshold == 0.97);
+}
+
+TEST_CASE("a required field that is missing is named") {
+  for (const char* field :
+       {"architectures", "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers",
+        "num_attention_heads", "max_position_embeddings", "rms_norm_eps", "hidden_act",
+        "sliding_window", "sigmoid_temp", "sigmoid_threshold"}) {
+    const std::string message =
+        failure("l2a-qwen3-tiny", [&](json& config) { config.erase(field); });
+    CHECK(contains(message, concat("config.json: '", field, "': is missing")));
+  }
+}
+
+TEST_CASE("values out of range are refused, naming the field") {
+  CHECK(contains(failure_with("qwen3-tiny", "vocab_size", 0), "'vocab_size': is 0"));
+  CHECK(contains(failure_with("qwen3-tiny", "vocab_size", -5), "'vocab_size'"));
+  CHECK(contains(failure_with("qwen3-tiny", "vocab_size", 1ull << 63), "'vocab_size'"));
+  CHECK(contains(failure_with("qwen3-tiny", "hidden_size", "64"), "an integer was expected"));
+  CHECK(contains(failure_with("qwen3-tiny", "hidden_size", 64.5), "an integer was expected"));
+  CHECK(contains(failure_with("qwen3-tiny", "num_hidden_layers", 1000000), "'num_hidden_layers'"));
+  CHECK(contains(failure_with("qwen3-tiny", "num_key_value_heads", 3), "a divisor of the 4"));
+  CHECK(contains(failure_with("qwen3-tiny", "head_dim", 31), "an even number"));
+  CHECK(contains(failure_with("llama-tiny", "hidden_size", 65), "'head_dim'"));
+  CHECK(contains(failure_with("qwen3-tiny", "rms_norm_eps", 0), "'rms_norm_eps'"));
+  CHECK(contains(failure_with("l2a-qwen3-tiny", "sigmoid_threshold", 1.0), "'sigmoid_threshold'"));
+  CHECK(contains(failure_with("l2a-qwen3-tiny", "sigmoid_threshold", 0.999999999999),
+                 "'sigmoid_threshold'"));
+  CHECK(contains(failure_with("l2a-qwen3-tiny", "sigmoid_temp", 0), "'sigmoid_temp'"));
+  CHECK(contains(failure_with("l2a-qwen3-tiny", "sliding_window", 0), "'sliding_window'"));
+  CHECK(contains(failure_with("l2a-qwen3-tiny", "l2a_pruned_layers", {3}), "from 0 to 2"));
+  CHECK(contains(failure_with("l2a-qwen3-tiny", "l2a_pruned_layers", {1, 1}), "layer 1 twice"));
+  CHECK(contains(failure_with("l2a-qwen3-tiny", "l2a_mode", "both"), "'add' or 'widen'"));
+  CHECK(contains(failure_with("l2a-qwen3-tiny", "l2a_sinks", 2), "has no sinks"));
+  CHECK(contains(failure_with("qwen3-tiny", "eos_token_id", 512), "'eos_token_id'"));
+}
+
+TEST_CASE("what is not supported is refused and not guessed") {
+  CHECK(contains(failure_with("qwen3-tiny", "architectures", {"GPT2LMHeadModel"}),
+                 "'GPT2LMHeadModel'"));
+  CHECK(contains(failure_with("qwen3-tiny", "hidden_act", "gelu"), "'gelu' is not supported"));
+  CHECK(contains(failure_with("qwen3-tiny", "use_sliding_window", true), "'use_sliding_window'"));
+  CHECK(
+      contains(failure_with("qwen3-tiny", "layer_types", {"sliding_attention"}), "'layer_types'"));
+  CHECK(contains(failure_with("qwen3-tiny", "quantization_config", json::object()), "quantized"));
+  CHECK(contains(
+      failure_with("qwen3-tiny", "rope_parameters", {{"rope_type", "llama3"}, {"factor", 8.0}}),
+      "'rope_parameters.rope_type': 'llama3' is not supported"));
+  CHECK(contains(failure_with("qwen3-tiny", "rope_parameters", {{"rope_type", "yarn"}}),
+                 "factor': is missing"));
+  CHECK(contains(failure_with("l2a-qwen3-tiny", "sig_input_type", "query"), "'sig_input_type'"));
+  CHECK(contains(failure_with("l2a-qwen3-tiny", "sigmoid_linear", false), "'sigmoid_linear'"));
+}
+
+TEST_CASE("generation_config.json says which token ends generation") {
+  const CheckpointFolder model("qwen3-tiny");
+  model.edit_json("config.json", [](json& config) { config["eos_token_id"] = 5; });
+  CHECK(HfConfig::read(model.path()).eos_id == 5);
+  model.folder().write("generation_config.json", R"({"eos_token_id": [511, 509]})");
+  CHECK(HfConfig::read(model.path()).eos_id == 511);
+}
+
+}  // namespace
+}  // namespace l2a
