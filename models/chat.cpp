@@ -5,6 +5,7 @@
 
 #include "graph/error.h"
 #include "models/json_text.h"
+#include "models/quote.h"
 
 namespace l2a {
 namespace {
@@ -136,8 +137,8 @@ void check_messages(std::span<const ChatMessage> messages) {
   if (messages.empty()) throw Error("a chat needs at least one message");
   for (const ChatMessage& message : messages) {
     if (std::find(kRoles.begin(), kRoles.end(), message.role) == kRoles.end()) {
-      throw Error(
-          concat("chat role '", message.role, "' is not one of system, user, assistant and tool"));
+      throw Error(concat("chat role ", quote(message.role),
+                         " is not one of system, user, assistant and tool"));
     }
   }
 }

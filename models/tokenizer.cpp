@@ -12,6 +12,7 @@
 #include "models/bpe.h"
 #include "models/byte_level.h"
 #include "models/pretokenizer.h"
+#include "models/quote.h"
 #include "models/utf8.h"
 
 namespace l2a {
@@ -60,8 +61,8 @@ class Vocabulary {
       const std::uint32_t hash = hash_of(data.tokens[i]);
       Slot& slot = slots_[find_slot(data.tokens[i], hash)];
       if (slot.token != kEmpty) {
-        throw Error(concat("the tokenizer's tokens ", slot.token, " and ", i, " are both '",
-                           data.tokens[i], "'"));
+        throw Error(concat("the tokenizer's tokens ", slot.token, " and ", i, " are both ",
+                           quote(data.tokens[i])));
       }
       slot = {hash, static_cast<Token>(i)};
     }
