@@ -67,13 +67,20 @@ struct Options {
   }
 };
 
-// Ctrl-C: the first stops the generation, a second one the program.
+// Ctrl-C: the first stops the generation, a second one the program, and so does one instead of a chat line. There the
+// handler does it: a signal between the prompt and the read would otherwise be forgotten.
 
+enum Awaiting : int { kNothing, kLine, kLineOfTerminal };
 volatile sig_atomic_t interrupts = 0;
+volatile sig_atomic_t awaiting = kNothing;
 
-void count_interrupt(int /*signal*/) {
+void handle_interrupt(int /*signal*/) {
   interrupts = interrupts + 1;
-  if (interrupts > 1) ::_exit(kInterrupted);
+  if (interrupts == 1 && awaiting == kNothing) return;
+  if (awaiting == kLineOfTerminal) {
+    [[maybe_unused]] const ssize_t written = ::write(STDOUT_FILENO, "\n", 1);
+  }
+  ::_exit(kInterrupted);
 }
 
 void stop_generation_on_interrupt() {
@@ -81,7 +88,8 @@ void stop_generation_on_interrupt() {
   ::sigaction(SIGINT, nullptr, &before);
   if (before.sa_handler == SIG_IGN) return;  // in the background of a script
   struct sigaction action {};
-  action.sa_handler = count_interrupt;  // without SA_RESTART, so that reading a line ends too
+  action.sa_handler = handle_interrupt;
+  action.sa_flags = SA_RESTART;
   ::sigaction(SIGINT, &action, nullptr);
 }
 
@@ -261,15 +269,18 @@ class Program {
       }
       messages.push_back(message("assistant", chat_answer(prompt)));
     }
-    return interrupts > 0 ? kInterrupted : code;
+    return code;
   }
 
-  // Nothing at the end of the input, and when Ctrl-C was pressed instead of a line.
+  // Nothing at the end of the input.
   static std::optional<std::string> read_line() {
     const bool terminal = ::isatty(STDIN_FILENO) == 1 && ::isatty(STDOUT_FILENO) == 1;
+    awaiting = terminal ? kLineOfTerminal : kLine;
     if (terminal) l2a::print(colour_on(STDOUT_FILENO) ? "\x1b[1m> \x1b[0m" : "> ");
     std::string line;
-    if (std::getline(std::cin, line) && interrupts == 0) return line;
+    const bool ended = !std::getline(std::cin, line);
+    awaiting = kNothing;
+    if (!ended) return line;
     if (terminal) l2a::print("\n");
     return std::nullopt;
   }
