@@ -63,7 +63,8 @@ std::string figures_text(const Figures& figures, bool colour) {
     if (!note.empty()) out << (colour ? kDim : "") << "  " << note << (colour ? kReset : "");
     out << "\n";
   };
-  line("first token", seconds_text(figures.first_token_seconds),
+  line("first token",
+       figures.generated_tokens > 0 ? seconds_text(figures.first_token_seconds) : "none",
        concat("model loaded in ", seconds_text(figures.load_seconds)));
   line("prefill", rate_text(figures.prefill_rate()),
        tokens_text(static_cast<double>(figures.prompt_tokens)));
@@ -89,7 +90,9 @@ nlohmann::ordered_json figures_json(const Figures& figures) {
       {"load_seconds", figures.load_seconds},
       {"prompt_tokens", figures.prompt_tokens},
       {"generated_tokens", figures.generated_tokens},
-      {"first_token_seconds", figures.first_token_seconds},
+      {"first_token_seconds", figures.generated_tokens > 0
+                                  ? nlohmann::ordered_json(figures.first_token_seconds)
+                                  : nlohmann::ordered_json()},
       {"prefill_tokens_per_second", figures.prefill_rate()},
       {"decode_tokens_per_second", figures.decode_rate()},
       {"cache_bytes", {{"local", figures.cache.local}, {"global", figures.cache.global}}},

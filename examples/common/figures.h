@@ -14,8 +14,9 @@ struct Figures {
   std::string architecture;
   std::string backend;
   double load_seconds = 0;
-  std::int64_t prompt_tokens = 0, generated_tokens = 0;
-  double first_token_seconds = 0;  // from the start of the prompt to its first answer token
+  std::int64_t prompt_tokens = 0;  // that were run: not those held from before, nor after a stop
+  std::int64_t generated_tokens = 0;
+  double first_token_seconds = 0;  // from the start of the prompt; none without generated tokens
   double prefill_seconds = 0;
   double decode_seconds = 0;  // of the generated tokens after the first
   CacheBytes cache;

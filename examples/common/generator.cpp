@@ -59,6 +59,7 @@ Generation Generator::answer(std::span<const Token> prompt, std::int64_t most,
     hooks.prefilled(done, timing_.prompt_tokens);
     return !hooks.interrupted();
   });
+  timing_.prompt_tokens = session_.position() - static_cast<std::int64_t>(held_.size());
   held_.assign(prompt.begin(), prompt.begin() + session_.position());
   timing_.prefill_seconds = seconds_since(start);
   if (prefilled.logits.empty()) {

@@ -127,6 +127,26 @@ TEST_CASE("figures are coloured on a terminal, unless NO_COLOR or the terminal's
   CHECK(!contains(shown(terminal({"TERM=dumb"})), "\x1b["));
 }
 
+TEST_CASE("Ctrl-C in the middle of a prompt gives figures of what was run, and no first token") {
+  const test::TemporaryFolder folder;
+  std::string text;
+  for (int i = 0; i < 15'000; ++i) text += "a b ";
+  const std::string file = folder.write("long.txt", text).string();
+  Program program(kProgram, with_model({"-f", file, "--raw"}), terminal({"NO_COLOR=1"}));
+  CHECK(program.shows("tokens of "));  // the progress bar
+  const std::string shown = program.shown();
+  int total = 0;
+  CHECK(std::sscanf(shown.c_str() + shown.find("tokens of "), "tokens of %d", &total) == 1);
+  program.type(kControlC);
+  const Ended ended = program.wait();
+  CHECK(ended.code == 130);
+  CHECK(contains(ended.out, "first token   none"));
+  const std::vector<Turn> found = turns(ended.out);
+  REQUIRE(found.size() == 1);
+  CHECK(found[0].prefilled > 0);
+  CHECK(found[0].prefilled < total);
+}
+
 TEST_CASE("on a terminal a chat asks for lines until Ctrl-D") {
   Program program(kProgram, with_model({"--chat", "-n", "4", "--temp", "0"}),
                   terminal({"NO_COLOR=1"}));
