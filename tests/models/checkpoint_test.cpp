@@ -128,7 +128,8 @@ TEST_CASE(
 TEST_CASE("with an f16 cache the size of chunks changes nothing beyond rounding") {
   const test::TemporaryFolder folder;
   const auto backend = make_cpu_backend();
-  for (const char* name : {"l2a-qwen3-tiny", "l2a-qwen3-pruned", "l2a-llama-widen", "qwen3-tiny"}) {
+  for (const std::string name :
+       {"l2a-qwen3-tiny", "l2a-qwen3-pruned", "l2a-llama-widen", "qwen3-tiny"}) {
     CAPTURE(name);
     const fs::path checkpoint = fs::path(L2A_TEST_DATA) / "checkpoints" / name;
     const Expected expected = load_expected(checkpoint);

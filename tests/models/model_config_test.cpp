@@ -78,7 +78,7 @@ TEST_CASE("a config holds what the file says") {
 TEST_CASE("settings that a file leaves out take the ecosystem's values") {
   const ConfigFiles files("l2a-qwen2-tiny");
   const ModelConfig config = files.read([](EditedGguf& file) {
-    for (const char* suffix :
+    for (const std::string suffix :
          {"attention.head_count_kv", "attention.key_length", "attention.value_length",
           "rope.freq_base", "l2a.mode", "l2a.sinks", "l2a.global_layers"}) {
       file.erase(file.key(suffix));
@@ -101,7 +101,7 @@ TEST_CASE("only a llama file pairs neighbours in RoPE") {
 
 TEST_CASE("an architecture that is not known is refused by its name") {
   const ConfigFiles files("qwen3-tiny");
-  for (const char* name : {"gpt2", "qwen3moe", "l2a-gpt2", "l2a-l2a-qwen3", "l2a-", ""}) {
+  for (const std::string name : {"gpt2", "qwen3moe", "l2a-gpt2", "l2a-l2a-qwen3", "l2a-", ""}) {
     CAPTURE(name);
     files.check_refused([&](EditedGguf& file) { file.rename_architecture(name); },
                         {"general.architecture", concat("'", name, "'"), "qwen3"});
@@ -114,8 +114,8 @@ TEST_CASE("an architecture that is not known is refused by its name") {
 
 TEST_CASE("sizes must be there, positive, and no larger than any model's") {
   const ConfigFiles files("qwen3-tiny");
-  for (const char* suffix : {"block_count", "embedding_length", "feed_forward_length",
-                             "attention.head_count", "context_length"}) {
+  for (const std::string suffix : {"block_count", "embedding_length", "feed_forward_length",
+                                   "attention.head_count", "context_length"}) {
     CAPTURE(suffix);
     files.check_refused([&](EditedGguf& file) { file.erase(file.key(suffix)); },
                         {suffix, "missing"});
@@ -125,7 +125,7 @@ TEST_CASE("sizes must be there, positive, and no larger than any model's") {
     files.check_refused_value(suffix, 2.0, "integer");
     files.check_refused_value(suffix, "2", "integer");
   }
-  for (const char* suffix :
+  for (const std::string suffix :
        {"attention.head_count_kv", "attention.key_length", "attention.value_length"}) {
     CAPTURE(suffix);
     files.check_refused_value(suffix, 0, "is 0");
@@ -187,7 +187,7 @@ TEST_CASE("RoPE settings out of their range or not known are refused") {
   }
   yarn.check_refused_value("rope.scaling.original_context_length", 0, "is 0");
   yarn.check_refused_value("rope.scaling.original_context_length", kHuge, "is 1099511627776");
-  for (const char* suffix :
+  for (const std::string suffix :
        {"rope.scaling.yarn_beta_fast", "rope.scaling.yarn_beta_slow", "rope.scaling.attn_factor"}) {
     CAPTURE(suffix);
     yarn.check_refused_value(suffix, 0.0, "a positive number was expected");
@@ -221,7 +221,7 @@ TEST_CASE("router settings without a meaning are refused") {
     CAPTURE(temperature);
     files.check_refused_value("l2a.router.temperature", temperature, "a positive number");
   }
-  for (const char* suffix :
+  for (const std::string suffix :
        {"l2a.router.threshold", "l2a.router.temperature", "attention.sliding_window"}) {
     CAPTURE(suffix);
     files.check_refused([&](EditedGguf& file) { file.erase(file.key(suffix)); },

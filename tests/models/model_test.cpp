@@ -74,7 +74,7 @@ class ModelFiles {
 
 TEST_CASE("every tensor that a dense model needs is asked for by name") {
   const ModelFiles qwen3("qwen3-tiny");
-  for (const char* name :
+  for (const std::string name :
        {"output_norm.weight", "blk.0.attn_norm.weight", "blk.2.attn_q.weight",
         "blk.1.attn_k.weight", "blk.1.attn_v.weight", "blk.2.attn_output.weight",
         "blk.0.attn_q_norm.weight", "blk.0.attn_k_norm.weight", "blk.1.ffn_norm.weight",
@@ -83,7 +83,7 @@ TEST_CASE("every tensor that a dense model needs is asked for by name") {
     qwen3.check_needed(name);
   }
   const ModelFiles qwen2("qwen2-tiny");
-  for (const char* name : {"blk.0.attn_q.bias", "blk.1.attn_k.bias", "blk.2.attn_v.bias"}) {
+  for (const std::string name : {"blk.0.attn_q.bias", "blk.1.attn_k.bias", "blk.2.attn_v.bias"}) {
     CAPTURE(name);
     qwen2.check_needed(name);
   }
@@ -91,10 +91,11 @@ TEST_CASE("every tensor that a dense model needs is asked for by name") {
 
 TEST_CASE("every tensor that an L2A model needs is asked for by name") {
   const ModelFiles add("l2a-qwen3-tiny");
-  for (const char* name : {"blk.0.attn_router.weight", "blk.0.attn_norm_global.weight",
-                           "blk.1.attn_q_global.weight", "blk.1.attn_k_global.weight",
-                           "blk.2.attn_v_global.weight", "blk.2.attn_output_global.weight",
-                           "blk.0.attn_q_norm_global.weight", "blk.0.attn_k_norm_global.weight"}) {
+  for (const std::string name :
+       {"blk.0.attn_router.weight", "blk.0.attn_norm_global.weight", "blk.1.attn_q_global.weight",
+        "blk.1.attn_k_global.weight", "blk.2.attn_v_global.weight",
+        "blk.2.attn_output_global.weight", "blk.0.attn_q_norm_global.weight",
+        "blk.0.attn_k_norm_global.weight"}) {
     CAPTURE(name);
     add.check_needed(name);
   }
@@ -134,7 +135,7 @@ TEST_CASE("a tensor of another shape is refused by its name and both shapes") {
 
 TEST_CASE("integers are refused wherever weights are expected") {
   const ModelFiles files("l2a-qwen3-tiny");
-  for (const char* name :
+  for (const std::string name :
        {"token_embd.weight", "output.weight", "blk.0.attn_q.weight", "blk.1.attn_norm.weight",
         "blk.2.attn_q_norm_global.weight", "blk.0.attn_router.weight"}) {
     CAPTURE(name);

@@ -42,7 +42,7 @@ class TestModel {
 
 template <class Test>
 void for_each_kind(Test test) {
-  for (const char* name : kKinds) {
+  for (const std::string name : kKinds) {
     CAPTURE(name);
     test(TestModel(name));
   }

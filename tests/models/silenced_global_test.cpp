@@ -112,7 +112,7 @@ Ran run(const Dense& dense, const std::shared_ptr<const Model>& model, const Spl
 TEST_CASE(
     "a dense model turned into an L2A one whose global branch is silenced (output weights zero) "
     "gives the dense logits for prompts shorter than W, whatever the router says") {
-  for (const char* name : kFamilies) {
+  for (const std::string name : kFamilies) {
     CAPTURE(name);
     const Dense dense(name);
     for (const Router router : {Router::random, Router::always, Router::never}) {
@@ -151,7 +151,7 @@ TEST_CASE("a global branch that is not silenced changes the logits of routed tok
 }
 
 TEST_CASE("widening with every token routed is the dense model bit for bit") {
-  for (const char* name : kFamilies) {
+  for (const std::string name : kFamilies) {
     CAPTURE(name);
     const Dense dense(name);
     L2aForm form(dense, 5, Router::always);
@@ -169,7 +169,7 @@ TEST_CASE("widening with every token routed is the dense model bit for bit") {
 
 TEST_CASE("widening with no token routed is attention to the window and the sinks") {
   // A model with every layer pruned keeps a ring of just those, so it cannot see anything else.
-  for (const char* name : kFamilies) {
+  for (const std::string name : kFamilies) {
     CAPTURE(name);
     const Dense dense(name);
     for (const std::int64_t sinks : {0, 3}) {
