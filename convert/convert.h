@@ -1,5 +1,5 @@
-// A Hugging Face checkpoint folder becomes one GGUF file (names, keys and types: README of the
-// format is the design's "Files"; for dense models the ecosystem's own).
+// A Hugging Face checkpoint folder becomes one GGUF file. Dense models get the names and keys of
+// the GGUF ecosystem; L2A models get the same and their own beside them.
 #pragma once
 
 #include <cstdint>

@@ -7,7 +7,6 @@
 
 #include "examples/common/main_wrapper.h"
 #include "examples/common/progress.h"
-#include "examples/common/version.h"
 
 namespace {
 
@@ -65,7 +64,7 @@ int main(int argc, char** argv) {
     bool quiet = false;
     CLI::App app(kDescription, kProgram);
     app.footer(kExamples);
-    app.set_version_flag("--version", l2a::concat(kProgram, " ", l2a::kVersion));
+    app.set_version_flag("--version", l2a::concat(kProgram, " ", L2A_VERSION));
     app.add_option("HF_DIR", source, "Folder of the checkpoint")->required();
     app.add_option("-o,--output", target, "GGUF file to write; replaced when it exists")
         ->required()

@@ -225,7 +225,7 @@ class Parser {
     for (std::size_t i = 0; i < count; ++i) {
       Stored value;
       std::memcpy(&value, bytes.data() + i * sizeof value, sizeof value);
-      values[i] = static_cast<Held>(value);
+      values[i] = Held{value};
     }
     return values;
   }

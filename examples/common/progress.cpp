@@ -16,6 +16,7 @@ namespace l2a {
 namespace {
 
 constexpr auto kRedraw = std::chrono::milliseconds(100);
+constexpr auto kLinesApart = std::chrono::seconds(1);  // a log needs no lines about what is quick
 constexpr std::size_t kBarWidth = 24;
 
 std::size_t terminal_columns() {
@@ -35,6 +36,8 @@ std::string bytes_text(double bytes) {
   return concat(std::fixed, std::setprecision(unit == 0 ? 0 : 1), bytes, " ", kUnits[unit]);
 }
 
+std::string tokens_text(double tokens) { return concat(std::llround(tokens), " tokens"); }
+
 std::string seconds_text(double seconds) {
   if (seconds < 10.0) {
     return concat(std::fixed, std::setprecision(1), seconds, "s");
@@ -46,7 +49,8 @@ std::string seconds_text(double seconds) {
   return concat(whole / 60, "m ", std::setw(2), std::setfill('0'), whole % 60, "s");
 }
 
-Progress::Progress(bool enabled) : enabled_(enabled), terminal_(::isatty(STDERR_FILENO) == 1) {}
+Progress::Progress(bool enabled, AmountText text)
+    : enabled_(enabled), text_(text), terminal_(::isatty(STDERR_FILENO) == 1) {}
 
 Progress::~Progress() { clear(); }
 
@@ -66,22 +70,26 @@ void Progress::update(std::uint64_t done, std::uint64_t total, std::string_view 
     return;
   }
   const double share = static_cast<double>(done) / static_cast<double>(total);
-  const double elapsed = seconds();
-  const double rate = elapsed > 0.0 ? static_cast<double>(done) / elapsed : 0.0;
+  const auto now = Clock::now();
+  if (!first_) {
+    first_ = {now, done};
+  }
+  const double elapsed = std::chrono::duration<double>(now - first_->time).count();
+  const double rate = elapsed > 0.0 ? static_cast<double>(done - first_->done) / elapsed : 0.0;
   const double left = rate > 0.0 ? static_cast<double>(total - done) / rate : 0.0;
-  const std::string numbers =
-      concat(static_cast<int>(share * 100.0), "%  ", bytes_text(static_cast<double>(done)), " of ",
-             bytes_text(static_cast<double>(total)), "  ", bytes_text(rate), "/s  ",
-             seconds_text(left), " left");
+  const std::string numbers = concat(
+      static_cast<int>(share * 100.0), "%  ", text_(static_cast<double>(done)), " of ",
+      text_(static_cast<double>(total)), "  ", text_(rate), "/s  ", seconds_text(left), " left");
+  const auto now = Clock::now();
   if (!terminal_) {
     const int tenths = static_cast<int>(share * 10.0);
-    if (tenths > tenths_) {
+    if (tenths > tenths_ && now - last_drawn_ >= kLinesApart) {
       tenths_ = tenths;
+      last_drawn_ = now;
       std::cerr << numbers + "\n";
     }
     return;
   }
-  const auto now = Clock::now();
   if (done != total && now - last_drawn_ < kRedraw) {
     return;
   }

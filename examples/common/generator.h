@@ -1,0 +1,57 @@
+// Text out of a session: feeds a prompt, samples tokens, hands over text as it becomes whole characters.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "examples/common/figures.h"
+#include "models/sampler.h"
+#include "models/session.h"
+#include "models/tokenizer.h"
+
+namespace l2a {
+
+enum class StopReason : std::uint8_t {
+  end,          // the model ended its turn
+  length,       // as many tokens as were asked for
+  context,      // the context is full
+  interrupted,  // the user stopped it
+};
+const char* stop_reason_name(StopReason reason);
+
+struct GenerationHooks {
+  std::function<void(std::int64_t done, std::int64_t total)>
+      prefilled;  // after each chunk of the prompt
+  std::function<void(const std::string&)> text;
+  std::function<bool()> interrupted;
+};
+
+struct Generation {
+  std::string text;
+  std::vector<Token> tokens;  // with the one that ended it, if any
+  StopReason reason = StopReason::end;
+};
+
+class Generator {
+ public:
+  Generator(Session& session, const Tokenizer& tokenizer, const SamplerOptions& options)
+      : session_(session), tokenizer_(tokenizer), sampler_(options) {}
+
+  // Answers `prompt` with at most `most` tokens. What the session already holds of the prompt is not run again; if
+  // it holds something else, it is reset. Throws Error when the prompt does not fit the context.
+  Generation answer(std::span<const Token> prompt, std::int64_t most, const GenerationHooks& hooks);
+
+  // Of the last answer, and the session's caches and routing so far. The caller adds what it knows of the model.
+  Figures figures() const;
+
+ private:
+  Session& session_;
+  const Tokenizer& tokenizer_;
+  Sampler sampler_;
+  std::vector<Token> held_;  // tokens in the session's caches
+  Figures timing_;
+};
+
+}  // namespace l2a

@@ -1,0 +1,40 @@
+#include "examples/common/open_model.h"
+
+#include "backends/cpu/cpu_backend.h"
+#include "ops/reference_backend.h"
+
+namespace l2a {
+namespace {
+
+std::shared_ptr<Backend> make_backend(const ModelOptions& options) {
+  if (options.backend == "reference") return make_reference_backend();
+  return make_cpu_backend({options.threads, std::nullopt});
+}
+
+}  // namespace
+
+void add_model_options(CLI::App& app, ModelOptions& options) {
+  app.add_option("MODEL", options.path, "GGUF file")->required();
+  app.add_option(
+         "--backend", options.backend,
+         "auto takes the fastest that is here; reference is slow, plain code to compare with")
+      ->check(CLI::IsMember({"auto", "cpu", "reference"}))
+      ->option_text("auto|cpu|reference [auto]");
+  app.add_option("-t,--threads", options.threads, "CPU threads; 0: as many as this process may use")
+      ->check(CLI::Range(0, 1024))
+      ->option_text("N [0]");
+  app.add_option("--type-kv", options.type_kv, "Type of the KV caches")
+      ->check(CLI::IsMember({"f32", "f16", "bf16"}))
+      ->option_text("f32|f16|bf16 [" + options.type_kv + "]");
+}
+
+OpenModel open_model(const ModelOptions& options) {
+  OpenModel open;
+  open.cache_dtype = dtype_from_name(options.type_kv).value();
+  open.file = GgufFile::open(options.path);
+  open.backend = make_backend(options);
+  open.model = Model::load(open.file, open.backend);
+  return open;
+}
+
+}  // namespace l2a

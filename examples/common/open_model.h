@@ -1,0 +1,32 @@
+// What the programs that run a model have in common: its options, and opening file and backend.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <memory>
+#include <string>
+
+#include "graph/backend.h"
+#include "models/gguf.h"
+#include "models/model.h"
+
+namespace l2a {
+
+struct ModelOptions {
+  std::string path;
+  std::string backend = "auto";
+  int threads = 0;
+  std::string type_kv;  // dtype of the KV caches; the program sets its default
+};
+
+// Adds MODEL, --backend, --threads and --type-kv.
+void add_model_options(CLI::App& app, ModelOptions& options);
+
+struct OpenModel {
+  std::shared_ptr<const GgufFile> file;
+  std::shared_ptr<Backend> backend;
+  std::shared_ptr<const Model> model;
+  Dtype cache_dtype;
+};
+OpenModel open_model(const ModelOptions& options);
+
+}  // namespace l2a
