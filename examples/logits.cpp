@@ -99,6 +99,7 @@ void run(const Options& options) {
   }
   std::vector<std::uint8_t> routes(static_cast<std::size_t>(routed_layers * count));
   l2a::Progress progress(!options.quiet, l2a::tokens_text);
+  progress.update(0, tokens.size(), "logits");
   for (std::int64_t begin = 0; begin < count;) {
     const std::int64_t prompt_left = count - options.decode - begin;
     const std::int64_t size = prompt_left > 0 ? std::min(options.chunk, prompt_left) : 1;

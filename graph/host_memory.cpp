@@ -61,19 +61,18 @@ class ImportedBuffer final : public HostBuffer {
 
 }  // namespace
 
-std::shared_ptr<Buffer> allocate_host(Backend& backend, std::size_t bytes) {
+std::shared_ptr<Buffer> HostBackend::allocate(std::size_t bytes) {
   if (bytes == 0) bytes = 1;
   void* data = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (data == MAP_FAILED) {
-    throw Error(
-        concat(backend.name(), ": cannot allocate ", bytes, " bytes: ", std::strerror(errno)));
+    throw Error(concat(name(), ": cannot allocate ", bytes, " bytes: ", std::strerror(errno)));
   }
-  return std::make_shared<AllocatedBuffer>(backend, static_cast<std::byte*>(data), bytes);
+  return std::make_shared<AllocatedBuffer>(*this, static_cast<std::byte*>(data), bytes);
 }
 
-std::shared_ptr<Buffer> import_host(Backend& backend, std::span<const std::byte> bytes,
-                                    std::shared_ptr<const void> owner) {
-  return std::make_shared<ImportedBuffer>(backend, bytes, std::move(owner));
+std::shared_ptr<Buffer> HostBackend::import(std::span<const std::byte> bytes,
+                                            std::shared_ptr<const void> owner) {
+  return std::make_shared<ImportedBuffer>(*this, bytes, std::move(owner));
 }
 
 }  // namespace l2a

@@ -1,4 +1,4 @@
-// Memory with a host address, for every backend that computes on the host.
+// What every backend that computes on the host has in common: memory with a host address.
 #pragma once
 
 #include <memory>
@@ -8,12 +8,15 @@
 
 namespace l2a {
 
-// Zeroed pages. They take physical memory only when touched, so a cache reserved for a long context
-// grows with what is in it. Throws Error when the system refuses.
-std::shared_ptr<Buffer> allocate_host(Backend& backend, std::size_t bytes);
-
-// Read-only bytes that `owner` keeps alive, in place. Uploading to it throws Error.
-std::shared_ptr<Buffer> import_host(Backend& backend, std::span<const std::byte> bytes,
-                                    std::shared_ptr<const void> owner);
+class HostBackend : public Backend {
+ public:
+  bool uses_host_memory() const final { return true; }
+  // Zeroed pages. They take physical memory only when touched, so a cache reserved for a long
+  // context grows with what is in it.
+  std::shared_ptr<Buffer> allocate(std::size_t bytes) final;
+  // In place. Uploading to it throws Error.
+  std::shared_ptr<Buffer> import(std::span<const std::byte> bytes,
+                                 std::shared_ptr<const void> owner) final;
+};
 
 }  // namespace l2a

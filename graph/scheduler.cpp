@@ -17,6 +17,13 @@ class Scheduler {
 
   Schedule run() {
     for (std::size_t i = 0; i < graph_.nodes().size(); ++i) place(static_cast<NodeId>(i));
+    // What is only read back, without a node that touches it, lives somewhere too.
+    for (const Value& value : graph_.values()) {
+      if (!value.output) continue;
+      const ValueId root = graph_.root(value.info.id);
+      settle_leaf(root);
+      if (home(root) < 0) home(root) = 0;
+    }
     return std::move(schedule_);
   }
 

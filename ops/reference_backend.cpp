@@ -29,18 +29,10 @@ class ReferenceExecutable final : public Executable {
   std::vector<Call> calls_;
 };
 
-class ReferenceBackend final : public Backend {
+class ReferenceBackend final : public HostBackend {
  public:
   std::string_view name() const override { return "reference"; }
-  bool uses_host_memory() const override { return true; }
   bool supports(const Graph& /*graph*/, const Node& /*node*/) const override { return true; }
-  std::shared_ptr<Buffer> allocate(std::size_t bytes) override {
-    return allocate_host(*this, bytes);
-  }
-  std::shared_ptr<Buffer> import(std::span<const std::byte> bytes,
-                                 std::shared_ptr<const void> owner) override {
-    return import_host(*this, bytes, std::move(owner));
-  }
   std::unique_ptr<Executable> compile(const std::shared_ptr<const Graph>& graph,
                                       std::span<const NodeId> nodes,
                                       std::span<const Binding> bindings) override {

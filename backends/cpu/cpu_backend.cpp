@@ -31,7 +31,7 @@ class CpuExecutable final : public Executable {
       }
     }
     if (workspace == 0) return;
-    workspace_ = allocate_host(backend, workspace);
+    workspace_ = backend.allocate(workspace);
     for (Step& step : calls_) step.call.workspace = workspace_->host();
   }
 
@@ -51,21 +51,13 @@ class CpuExecutable final : public Executable {
   std::shared_ptr<Buffer> workspace_;
 };
 
-class CpuBackend final : public Backend {
+class CpuBackend final : public HostBackend {
  public:
   CpuBackend(int threads, SimdLevel level) : pool_(threads), simd_(simd_kernels(level)) {}
 
   std::string_view name() const override { return "cpu"; }
-  bool uses_host_memory() const override { return true; }
   bool supports(const Graph& /*graph*/, const Node& node) const override {
     return find_cpu_kernel(node.op->name()) != nullptr;
-  }
-  std::shared_ptr<Buffer> allocate(std::size_t bytes) override {
-    return allocate_host(*this, bytes);
-  }
-  std::shared_ptr<Buffer> import(std::span<const std::byte> bytes,
-                                 std::shared_ptr<const void> owner) override {
-    return import_host(*this, bytes, std::move(owner));
   }
   std::unique_ptr<Executable> compile(const std::shared_ptr<const Graph>& graph,
                                       std::span<const NodeId> nodes,

@@ -51,6 +51,9 @@ L2A_AVX512 inline __mmask16 first_lanes(std::int64_t n) {
   return n >= 16 ? __mmask16{0xffff} : static_cast<__mmask16>((1u << n) - 1);
 }
 
+L2A_AVX2 inline float to_float(PackedHalf half) {
+  return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(half.bits())));
+}
 // Four f16 at once.
 L2A_AVX2 inline __m128 to_floats(PackedHalf a, PackedHalf b, PackedHalf c, PackedHalf d) {
   const auto bits = [](PackedHalf h) { return static_cast<short>(h.bits()); };

@@ -50,6 +50,7 @@ Generation Generator::answer(std::span<const Token> prompt, std::int64_t most,
   timing_.prompt_tokens = static_cast<std::int64_t>(fresh.size());
   const auto start = Clock::now();
   Generation result;
+  hooks.prefilled(0, timing_.prompt_tokens);
   const Evaluation prefilled = session_.prefill(fresh, [&](std::int64_t done) {
     hooks.prefilled(done, timing_.prompt_tokens);
     return !hooks.interrupted();

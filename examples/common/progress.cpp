@@ -80,7 +80,6 @@ void Progress::update(std::uint64_t done, std::uint64_t total, std::string_view 
   const std::string numbers = concat(
       static_cast<int>(share * 100.0), "%  ", text_(static_cast<double>(done)), " of ",
       text_(static_cast<double>(total)), "  ", text_(rate), "/s  ", seconds_text(left), " left");
-  const auto now = Clock::now();
   if (!terminal_) {
     const int tenths = static_cast<int>(share * 10.0);
     if (tenths > tenths_ && now - last_drawn_ >= kLinesApart) {

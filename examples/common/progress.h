@@ -47,12 +47,8 @@ class Progress {
   bool drawn_ = false;
   int tenths_ = 0;
   Clock::time_point start_ = Clock::now();
-<<<<<<< HEAD
   Clock::time_point last_drawn_ = start_;
-=======
-  Clock::time_point last_drawn_{};
   std::optional<Mark> first_;  // rates count from here: preparations are not part of them
->>>>>>> wt-a
 };
 
 }  // namespace l2a

@@ -3,7 +3,6 @@
 #include <doctest/doctest.h>
 
 #include "graph/error.h"
-#include "graph/host_memory.h"
 #include "graph/plan.h"
 #include "ops/add.h"
 #include "ops/gather_rows.h"

@@ -6,7 +6,6 @@
 #include <random>
 
 #include "graph/error.h"
-#include "graph/host_memory.h"
 #include "ops/add.h"
 #include "ops/kv_append.h"
 #include "ops/matmul.h"
@@ -48,7 +47,7 @@ class DeviceBackend final : public Backend {
     return node.op->name() != unsupported_;
   }
   std::shared_ptr<Buffer> allocate(std::size_t bytes) override {
-    return std::make_shared<DeviceBuffer>(*this, allocate_host(*this, bytes));
+    return std::make_shared<DeviceBuffer>(*this, reference_->allocate(bytes));
   }
   std::shared_ptr<Buffer> import(std::span<const std::byte> bytes,
                                  std::shared_ptr<const void>) override {
