@@ -5,6 +5,7 @@
 
 #include "graph/error.h"
 #include "models/byte_level.h"
+#include "models/quote.h"
 
 namespace l2a {
 namespace {
@@ -28,7 +29,7 @@ MergeText split_merge(const std::string& merge, std::size_t index) {
   const bool is_pair = space != std::string::npos && space > 0 && space + 1 < merge.size() &&
                        merge.find(' ', space + 1) == std::string::npos;
   if (!is_pair) {
-    throw Error(concat("tokenizer merge ", index, " '", merge, "' is not two tokens"));
+    throw Error(concat("tokenizer merge ", index, " ", quote(merge), " is not two tokens"));
   }
   const std::string_view text = merge;
   return {text.substr(0, space), text.substr(space + 1)};
@@ -49,8 +50,8 @@ Bpe::Bpe(std::span<const std::string> merges, const TokenLookup& find)
     const auto require = [&](std::string_view text) {
       const std::optional<Token> token = find(text);
       if (!token) {
-        throw Error(concat("tokenizer merge ", i, " '", merges[i], "' uses '", text,
-                           "', which is not in the vocabulary"));
+        throw Error(concat("tokenizer merge ", i, " ", quote(merges[i]), " uses ", quote(text),
+                           ", which is not in the vocabulary"));
       }
       return *token;
     };

@@ -5,6 +5,7 @@
 
 #include "graph/error.h"
 #include "models/json_text.h"
+#include "models/quote.h"
 
 namespace l2a {
 namespace {
@@ -136,8 +137,8 @@ void check_messages(std::span<const ChatMessage> messages) {
   if (messages.empty()) throw Error("a chat needs at least one message");
   for (const ChatMessage& message : messages) {
     if (std::find(kRoles.begin(), kRoles.end(), message.role) == kRoles.end()) {
-      throw Error(
-          concat("chat role '", message.role, "' is not one of system, user, assistant and tool"));
+      throw Error(concat("chat role ", quote(message.role),
+                         " is not one of system, user, assistant and tool"));
     }
   }
 }
@@ -206,9 +207,12 @@ std::vector<ChatSegment> ChatFormat::segments(std::span<const ChatMessage> messa
     }
     out.open_turn(message.role);
     std::string_view content = message.content;
+    // Asked before line breaks are stripped from the content, as the template does.
+    bool breaks_line = !content.empty();
     if (message.role == "assistant" && rewrites_reasoning_) {
       const Answer answer = split_reasoning(message);
       content = answer.content;
+      breaks_line = !content.empty();
       const bool is_last = i + 1 == messages.size();
       if (i > last_query && (is_last || !answer.reasoning.empty())) {
         out.frame("<think>\n");
@@ -219,8 +223,9 @@ std::vector<ChatSegment> ChatFormat::segments(std::span<const ChatMessage> messa
     }
     out.content(content);
     for (const ToolCall& call : message.tool_calls) {
-      if (!content.empty() || &call != &message.tool_calls.front()) out.frame("\n");
+      if (breaks_line) out.frame("\n");
       out.tool_call(call);
+      breaks_line = true;
     }
     out.close_turn();
   }

@@ -9,6 +9,7 @@
 #include <type_traits>
 
 #include "graph/error.h"
+#include "models/quote.h"
 
 namespace l2a {
 namespace {
@@ -107,7 +108,7 @@ bool PreTokenizer::is_known(std::string_view pre) {
 
 PreTokenizer::PreTokenizer(std::string_view pre) : impl_(std::make_unique<Impl>()) {
   if (!is_known(pre)) {
-    throw Error(concat("pre-tokenizer '", pre, "' is not supported (qwen2 and smollm are)"));
+    throw Error(concat("pre-tokenizer ", quote(pre), " is not supported (qwen2 and smollm are)"));
   }
   if (pre == "smollm") {
     impl_->stages.emplace_back(R"(\p{N})");

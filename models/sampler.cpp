@@ -113,22 +113,25 @@ void Sampler::keep_top_p(float best) {
   for (const Candidate& candidate : candidates_) total += weight(candidate);
   const double wanted = total * double{options_.top_p};
 
-  // The best few usually suffice, so sort ever larger parts instead of the whole vocabulary.
-  double sum = 0;
-  std::size_t sorted = 0;
-  for (std::size_t part = 64; sorted < candidates_.size(); part *= 4) {
-    const auto begin = candidates_.begin() + static_cast<std::ptrdiff_t>(sorted);
-    const std::size_t end = std::min(sorted + part, candidates_.size());
-    std::partial_sort(begin, candidates_.begin() + static_cast<std::ptrdiff_t>(end),
-                      candidates_.end(), IsBetter{});
-    for (; sorted < end; ++sorted) {
-      sum += weight(candidates_[sorted]);
-      if (sum >= wanted) {
-        candidates_.resize(sorted + 1);
-        return;
-      }
+  // Halves the range that holds the last candidate to keep: linear, however many are kept, where
+  // sorting a flat distribution over a large vocabulary takes longer than a small model's whole
+  // step.
+  selected_ = candidates_;
+  auto begin = selected_.begin(), end = selected_.end();
+  double sum = 0;  // of the weights before `begin`
+  while (end - begin > 1) {
+    const auto middle = begin + (end - begin) / 2;
+    std::nth_element(begin, middle, end, IsBetter{});
+    double half = 0;
+    for (auto at = begin; at != middle; ++at) half += weight(*at);
+    if (sum + half >= wanted) {
+      end = middle;
+    } else {
+      sum += half;
+      begin = middle;
     }
   }
+  std::erase_if(candidates_, [last = *begin](const Candidate& c) { return IsBetter{}(last, c); });
 }
 
 void Sampler::keep_min_p(float best) {

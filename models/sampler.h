@@ -59,7 +59,8 @@ class Sampler {
   std::deque<Token> window_;
   std::unordered_map<Token, int> counts_;  // of the tokens in the window
   std::vector<float> penalized_;
-  std::vector<Candidate> candidates_;  // by id, or the best first once a step has sorted them
+  std::vector<Candidate> candidates_;  // the best first after top-k, by id without it
+  std::vector<Candidate> selected_;    // keep_top_p's scratch
 };
 
 }  // namespace l2a

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <deque>
+#include <functional>
 #include <limits>
 #include <unordered_map>
 
@@ -10,6 +12,7 @@
 #include "models/bpe.h"
 #include "models/byte_level.h"
 #include "models/pretokenizer.h"
+#include "models/quote.h"
 #include "models/utf8.h"
 
 namespace l2a {
@@ -47,21 +50,54 @@ void check(const TokenizerData& data) {
   check_id(data, data.padding, "padding");
 }
 
-using Vocabulary = std::unordered_map<std::string_view, Token>;
-
-// The views are into `data`, which has to stay where it is.
-Vocabulary index_tokens(const TokenizerData& data) {
-  Vocabulary vocabulary;
-  vocabulary.reserve(data.tokens.size());
-  for (std::size_t i = 0; i < data.tokens.size(); ++i) {
-    const auto [found, is_new] = vocabulary.emplace(data.tokens[i], static_cast<Token>(i));
-    if (!is_new) {
-      throw Error(concat("the tokenizer's tokens ", found->second, " and ", i, " are both '",
-                         data.tokens[i], "'"));
+// Token ids by text. Open addressing over ids alone, at most half full: with it Qwen3's tokenizer is ready
+// in 55 ms, with a std::unordered_map in 105.
+class Vocabulary {
+ public:
+  // `data` has to stay where it is.
+  explicit Vocabulary(const TokenizerData& data)
+      : data_(data), slots_(std::bit_ceil(2 * data.tokens.size()), Slot{0, kEmpty}) {
+    for (std::size_t i = 0; i < data.tokens.size(); ++i) {
+      const std::uint32_t hash = hash_of(data.tokens[i]);
+      Slot& slot = slots_[find_slot(data.tokens[i], hash)];
+      if (slot.token != kEmpty) {
+        throw Error(concat("the tokenizer's tokens ", slot.token, " and ", i, " are both ",
+                           quote(data.tokens[i])));
+      }
+      slot = {hash, static_cast<Token>(i)};
     }
   }
-  return vocabulary;
-}
+
+  std::optional<Token> find(std::string_view text) const {
+    const Token token = slots_[find_slot(text, hash_of(text))].token;
+    return token == kEmpty ? std::nullopt : std::optional(token);
+  }
+
+ private:
+  static constexpr Token kEmpty = -1;
+  struct Slot {
+    std::uint32_t hash;  // compared first, so that a probe seldom touches another token's text
+    Token token;
+  };
+
+  static std::uint32_t hash_of(std::string_view text) {
+    return static_cast<std::uint32_t>(std::hash<std::string_view>{}(text));
+  }
+
+  std::size_t find_slot(std::string_view text, std::uint32_t hash) const {
+    const std::size_t mask = slots_.size() - 1;
+    std::size_t at = hash & mask;
+    while (slots_[at].token != kEmpty &&
+           !(slots_[at].hash == hash &&
+             data_.tokens[static_cast<std::size_t>(slots_[at].token)] == text)) {
+      at = (at + 1) & mask;
+    }
+    return at;
+  }
+
+  const TokenizerData& data_;
+  std::vector<Slot> slots_;
+};
 
 // The tokens that are found in text before it is split into words; the longest first where several
 // match.
@@ -116,21 +152,16 @@ struct Tokenizer::Impl {
   explicit Impl(TokenizerData data_in)
       : data((check(data_in), std::move(data_in))),
         pretokenizer(data.pre),
-        vocabulary(index_tokens(data)),
+        vocabulary(data),
         specials(data),
-        bpe(data.merges, [this](std::string_view text) { return find(text); }) {
+        bpe(data.merges, [this](std::string_view text) { return vocabulary.find(text); }) {
     for (const auto& id : {data.eos, data.eot}) {
       if (id) ends.push_back(*id);
     }
     for (const std::string_view text : kEndTexts) {
-      const auto id = find(text);
+      const auto id = vocabulary.find(text);
       if (id && is_control(kind(*id))) ends.push_back(*id);
     }
-  }
-
-  std::optional<Token> find(std::string_view text) const {
-    const auto found = vocabulary.find(text);
-    return found == vocabulary.end() ? std::nullopt : std::optional(found->second);
   }
 
   Kind kind(Token token) const { return data.kinds[static_cast<std::size_t>(token)]; }
@@ -240,7 +271,7 @@ std::string Tokenizer::decode(std::span<const Token> tokens, bool skip_special) 
 }
 
 std::optional<Token> Tokenizer::find(std::string_view token_text) const {
-  return impl_->find(token_text);
+  return impl_->vocabulary.find(token_text);
 }
 
 bool Tokenizer::ends_generation(Token token) const {

@@ -4,6 +4,7 @@
 #include "graph/error.h"
 #include "models/gguf.h"
 #include "models/pretokenizer.h"
+#include "models/quote.h"
 #include "models/tokenizer.h"
 
 namespace l2a {
@@ -19,13 +20,14 @@ void require_supported(const GgufFile& file) {
     fail(file, "the file has no tokenizer; give token ids instead of text");
   }
   if (*model != "gpt2") {
-    fail(file, concat("tokenizer.ggml.model is '", *model,
-                      "'; only byte-level BPE ('gpt2') is supported"));
+    fail(file, concat("tokenizer.ggml.model is ", quote(*model),
+                      "; only byte-level BPE ('gpt2') is supported"));
   }
   const std::string* pre = file.find_string("tokenizer.ggml.pre");
   if (!pre) fail(file, "tokenizer.ggml.pre is missing; 'qwen2' or 'smollm' was expected");
   if (!PreTokenizer::is_known(*pre)) {
-    fail(file, concat("tokenizer.ggml.pre is '", *pre, "'; 'qwen2' and 'smollm' are supported"));
+    fail(file,
+         concat("tokenizer.ggml.pre is ", quote(*pre), "; 'qwen2' and 'smollm' are supported"));
   }
 }
 

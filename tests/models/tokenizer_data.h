@@ -3,7 +3,6 @@
 
 #include <array>
 #include <cstdio>
-#include <fstream>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -13,18 +12,11 @@
 
 #include "models/byte_level.h"
 #include "models/tokenizer.h"
+#include "tests/temporary_folder.h"
 
 namespace l2a::test {
 
 inline const std::string kTokenizerFolder = L2A_TEST_DATA "/tokenizer-qwen3/";
-
-inline std::string read_text(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) throw std::runtime_error("cannot read " + path);
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
 
 // The file is 11 MB unpacked, so it stays packed in the repository and on disk.
 inline std::string read_xz(const std::string& path) {
@@ -58,7 +50,7 @@ inline TokenizerData load_qwen3_data() {
   for (const auto& merge : json["model"]["merges"]) {
     data.merges.push_back(merge[0].get<std::string>() + " " + merge[1].get<std::string>());
   }
-  const auto config = nlohmann::json::parse(read_text(kTokenizerFolder + "tokenizer_config.json"));
+  const auto config = nlohmann::json::parse(read_file(kTokenizerFolder + "tokenizer_config.json"));
   data.chat_template = config["chat_template"].get<std::string>();
   data.eos = 151645;
   data.padding = 151643;
@@ -94,7 +86,7 @@ inline TokenizerData make_small_data(const std::string& pre = "qwen2") {
 }
 
 inline std::vector<nlohmann::ordered_json> read_json_lines(const std::string& name) {
-  std::istringstream lines(read_text(kTokenizerFolder + name));
+  std::istringstream lines(read_file(kTokenizerFolder + name));
   std::vector<nlohmann::ordered_json> out;
   for (std::string line; std::getline(lines, line);) {
     out.push_back(nlohmann::ordered_json::parse(line));
