@@ -9,7 +9,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=tests/lib.sh
 source tests/lib.sh
 
-question=${1:-What is the capital of France?}
+question=${1:-What is photosynthesis?}
 models=${L2A_MODELS:-models-cache}
 programs=build/cpu/examples
 
@@ -91,7 +91,7 @@ have_model() {
 
 ask() {
   heading "$question"
-  "$programs/l2a-run" "$model" -p "$question" -n 64 --temp 0
+  "$programs/l2a-run" "$model" -p "$question" -n 120 --temp 0
 }
 
 # What still shows that everything works: a checkpoint of the tests, converted and run.
