@@ -17,18 +17,13 @@ namespace {
 using Edit = std::function<void(EditedGguf&)>;
 
 // Memory of the host that remembers the largest allocation; runs nothing.
-class MeteredBackend final : public Backend {
+class MeteredBackend final : public HostBackend {
  public:
   std::string_view name() const override { return "metered"; }
-  bool uses_host_memory() const override { return true; }
   bool supports(const Graph&, const Node&) const override { return false; }
   std::shared_ptr<Buffer> allocate(std::size_t bytes) override {
     largest_ = std::max(largest_, bytes);
-    return allocate_host(*this, bytes);
-  }
-  std::shared_ptr<Buffer> import(std::span<const std::byte> bytes,
-                                 std::shared_ptr<const void> owner) override {
-    return import_host(*this, bytes, std::move(owner));
+    return HostBackend::allocate(bytes);
   }
   std::unique_ptr<Executable> compile(const std::shared_ptr<const Graph>&, std::span<const NodeId>,
                                       std::span<const Binding>) override {
