@@ -65,9 +65,13 @@ int main(int argc, char** argv) {
     CLI::App app(kDescription, kProgram);
     app.footer(kExamples);
     app.set_version_flag("--version", l2a::concat(kProgram, " ", L2A_VERSION));
-    app.add_option("HF_DIR", source, "Folder of the checkpoint")->required();
+    app.add_option("HF_DIR", source, "Folder of the checkpoint")
+        ->required()
+        ->check(l2a::not_empty())
+        ->option_text("FOLDER");
     app.add_option("-o,--output", target, "GGUF file to write; replaced when it exists")
         ->required()
+        ->check(l2a::not_empty())
         ->option_text("FILE.gguf REQUIRED");
     app.add_option("--type", type, "Type of the matrices: f32, f16, bf16 or q8_0")
         ->check(CLI::IsMember({"f32", "f16", "bf16", "q8_0"}))

@@ -5,6 +5,7 @@
 #include <sstream>
 
 #include "examples/common/main_wrapper.h"
+#include "examples/common/open_model.h"
 #include "examples/common/progress.h"
 #include "models/gguf.h"
 #include "models/kv_cache.h"
@@ -40,9 +41,9 @@ std::string count_text(double count) {
 }
 
 void show_architecture(const l2a::GgufFile& file, const ModelConfig& config) {
-  line("file",
-       concat(file.path().string(), " (", bytes_text(static_cast<double>(file.file_bytes())), ")"));
-  if (!config.name.empty()) line("name", config.name);
+  line("file", concat(l2a::printable(file.path().string()), " (",
+                      bytes_text(static_cast<double>(file.file_bytes())), ")"));
+  if (!config.name.empty()) line("name", l2a::printable(config.name));
   line("architecture", config.architecture);
   line("layers", concat(config.layers, " of width ", config.hidden, ", MLP ", config.feed_forward));
   line("heads", concat(config.heads, " for queries, ", config.kv_heads, " for keys, of size ",
@@ -112,8 +113,8 @@ void show_l2a(const l2a::L2aConfig& l2a) {
 
 void show_tensors(const l2a::GgufFile& file) {
   for (const l2a::GgufTensor& tensor : file.tensors()) {
-    std::cout << tensor.name << "\t" << tensor.dtype << "\t" << l2a::Shape(tensor.shape) << "\t"
-              << tensor.data.size() << "\n";
+    std::cout << l2a::printable(tensor.name) << "\t" << tensor.dtype << "\t"
+              << l2a::Shape(tensor.shape) << "\t" << tensor.data.size() << "\n";
   }
 }
 
@@ -126,8 +127,9 @@ int main(int argc, char** argv) {
     CLI::App app(kDescription, kProgram);
     app.footer(kExamples);
     app.set_version_flag("--version", concat(kProgram, " ", L2A_VERSION));
-    app.add_option("MODEL", path, "GGUF file")->required();
-    app.add_flag("--tensors", tensors, "List every tensor instead: name, type, shape, bytes");
+    l2a::add_model_path(app, path);
+    app.add_flag("--tensors", tensors,
+                 "List every tensor instead: name, type, shape, bytes; works for any architecture");
     if (const auto code = l2a::parse_arguments(kProgram, app, argc, argv)) return *code;
     const auto file = l2a::GgufFile::open(path);
     if (tensors) {
@@ -139,7 +141,7 @@ int main(int argc, char** argv) {
       show_caches(config);
       if (config.l2a) show_l2a(*config.l2a);
     }
-    if (!std::cout.flush()) throw l2a::Error("standard output: cannot write");
+    l2a::print("");
     return 0;
   });
 }

@@ -1,16 +1,16 @@
 // l2a-logits: the logits and routes of a token sequence, for comparison with other implementations.
 #include <algorithm>
-#include <charconv>
 #include <cstring>
 #include <filesystem>
 #include <iostream>
+#include <limits>
 
 #include "convert/safetensors.h"
 #include "convert/safetensors_writer.h"
 #include "examples/common/main_wrapper.h"
 #include "examples/common/open_model.h"
 #include "examples/common/progress.h"
-#include "models/mapped_file.h"
+#include "examples/common/text_input.h"
 #include "models/session.h"
 
 namespace {
@@ -25,12 +25,13 @@ constexpr const char* kDescription =
     "models, `route` u8 [L', T], a row for each layer with a router.";
 
 constexpr const char* kExamples =
-    "Tokens come from the command line or from a file: numbers between commas or white space, or "
-    "a\n"
-    ".safetensors file with `input_ids`.\n\n"
+    "Tokens come from the command line or from a file ('-': standard input): numbers between\n"
+    "commas or white space, or a .safetensors file with `input_ids`.\n\n"
     "Examples:\n"
     "  l2a-logits model.gguf --tokens 1,2,3 --out logits.safetensors\n"
-    "  l2a-logits model.gguf --tokens ids.txt --chunk 7 --decode 16 --out logits.safetensors";
+    "  l2a-logits model.gguf --tokens ids.txt --chunk 7 --decode 16 --out logits.safetensors\n"
+    "  l2a-tokenize model.gguf --ids < book.txt | l2a-logits model.gguf --tokens - --out "
+    "l.safetensors";
 
 struct Options {
   l2a::ModelOptions model;
@@ -39,52 +40,65 @@ struct Options {
   bool quiet = false;
 };
 
-std::vector<Token> parse_tokens(std::string_view text, const std::string& where) {
-  constexpr std::string_view kBetween = ", \t\r\n";
-  std::vector<Token> tokens;
-  for (std::size_t at = text.find_first_not_of(kBetween); at != std::string_view::npos;
-       at = text.find_first_not_of(kBetween, at)) {
-    const std::string_view word = text.substr(at, text.find_first_of(kBetween, at) - at);
-    Token token = 0;
-    const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), token);
-    if (error != std::errc() || end != word.data() + word.size()) {
-      throw l2a::Error(concat(where, ": '", word.substr(0, 32), "' is not a token id"));
-    }
-    tokens.push_back(token);
-    at += word.size();
+Token narrow(std::int64_t id, std::size_t at, const std::string& path) {
+  if (id < 0 || id > std::numeric_limits<Token>::max()) {
+    throw l2a::Error(concat(path, ": input_ids[", at, "] is ", id, ", which is not a token id"));
   }
-  if (tokens.empty()) throw l2a::Error(concat(where, ": there are no token ids"));
-  return tokens;
+  return static_cast<Token>(id);
 }
 
 std::vector<Token> read_input_ids(const std::string& path) {
   const l2a::Safetensors file = l2a::Safetensors::open_file(path);
   const l2a::SafetensorsTensor* ids = file.find("input_ids");
-  if (ids == nullptr || ids->type != l2a::SafetensorsType::i32 || ids->data.empty()) {
-    throw l2a::FileError(concat(path, ": tensor 'input_ids' of I32 was expected"));
+  using Type = l2a::SafetensorsType;
+  if (ids == nullptr || (ids->type != Type::i32 && ids->type != Type::i64)) {
+    throw l2a::FileError(concat(path, ": tensor 'input_ids' of I32 or I64 was expected"));
   }
-  std::vector<Token> tokens(ids->data.size() / sizeof(Token));
-  std::memcpy(tokens.data(), ids->data.data(), tokens.size() * sizeof(Token));
+  const std::size_t bytes = l2a::safetensors_type_bytes(ids->type);
+  std::vector<Token> tokens(ids->data.size() / bytes);
+  for (std::size_t i = 0; i < tokens.size(); ++i) {
+    std::int64_t id = 0;  // an I32 is its low half, on little-endian machines as everywhere here
+    std::memcpy(&id, ids->data.data() + i * bytes, bytes);
+    tokens[i] = ids->type == Type::i32 ? static_cast<std::int32_t>(id) : narrow(id, i, path);
+  }
   return tokens;
 }
 
-std::vector<Token> read_tokens(const std::string& given) {
-  // A list is not the name of a file, unless there is one.
-  if (!std::filesystem::exists(given)) return parse_tokens(given, "--tokens");
-  if (std::filesystem::path(given).extension() == ".safetensors") return read_input_ids(given);
-  const auto file = l2a::MappedFile::open(given);
-  return parse_tokens({reinterpret_cast<const char*>(file->bytes().data()), file->bytes().size()},
-                      given);
+struct Input {
+  std::vector<Token> tokens;
+  std::string where;  // for messages
+};
+
+Input read_tokens(const std::string& given) {
+  Input input{{}, given};
+  // A list is not the name of a file, unless there is one; it may be longer than names can be.
+  std::error_code ignored;
+  if (given != "-" && !std::filesystem::exists(given, ignored)) {
+    input.where = "--tokens";
+    input.tokens = l2a::parse_tokens(given, "--tokens: not a file, and as a list");
+  } else if (std::filesystem::path(given).extension() == ".safetensors") {
+    input.tokens = read_input_ids(given);
+  } else {
+    input.tokens = l2a::parse_tokens(l2a::read_text(given), given);
+  }
+  if (input.tokens.empty()) throw l2a::Error(concat(input.where, ": there are no token ids"));
+  return input;
 }
 
 void run(const Options& options) {
-  const std::vector<Token> tokens = read_tokens(options.tokens);
+  const Input input = read_tokens(options.tokens);
+  const std::vector<Token>& tokens = input.tokens;
   const auto count = static_cast<std::int64_t>(tokens.size());
   if (options.decode > count) {
     throw l2a::Error(concat("--decode ", options.decode, " is more than the ", count, " tokens"));
   }
   const l2a::OpenModel open = l2a::open_model(options.model);
   const l2a::ModelConfig& config = open.model->config();
+  l2a::require_in_vocabulary(tokens, config.vocabulary, input.where);
+  std::error_code ignored;
+  if (std::filesystem::equivalent(options.out, options.model.path, ignored)) {
+    throw l2a::Error(concat("--out: ", options.out, " is the model itself"));
+  }
   l2a::SessionOptions session_options;
   session_options.context = count;
   session_options.cache_dtype = open.cache_dtype;
@@ -116,6 +130,13 @@ void run(const Options& options) {
   }
   if (routed_layers > 0) writer.write_values(std::span<const std::uint8_t>(routes));
   writer.finish();
+  progress.clear();
+  if (!options.quiet) {
+    std::cerr << concat(
+        options.out, ": logits [", count, ", ", config.vocabulary, "]",
+        routed_layers > 0 ? concat(", route [", routed_layers, ", ", count, "]") : "", ", ",
+        l2a::seconds_text(progress.seconds()), "\n");
+  }
 }
 
 }  // namespace
@@ -130,9 +151,11 @@ int main(int argc, char** argv) {
     l2a::add_model_options(app, options.model);
     app.add_option("--tokens", options.tokens, "Token ids, or a file with them")
         ->required()
+        ->check(l2a::not_empty())
         ->option_text("1,2,3|FILE REQUIRED");
     app.add_option("-o,--out", options.out, "File to write; replaced when it exists")
         ->required()
+        ->check(l2a::not_empty())
         ->option_text("F.safetensors REQUIRED");
     app.add_option("--chunk", options.chunk, "Tokens that go through the model together")
         ->check(CLI::Range(1, 1 << 20))
@@ -140,7 +163,7 @@ int main(int argc, char** argv) {
     app.add_option("--decode", options.decode, "This many of the last tokens go one by one")
         ->check(CLI::NonNegativeNumber)
         ->option_text("M [0]");
-    app.add_flag("-q,--quiet", options.quiet, "No progress");
+    app.add_flag("-q,--quiet", options.quiet, "No progress and no summary");
     if (const auto code = l2a::parse_arguments(kProgram, app, argc, argv)) return *code;
     l2a::clean_up_on_signals();
     run(options);

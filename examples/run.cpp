@@ -3,18 +3,21 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <charconv>
 #include <chrono>
+#include <cmath>
 #include <cstdlib>
 #include <filesystem>
 #include <iostream>
+#include <limits>
 #include <random>
 
 #include "examples/common/generator.h"
 #include "examples/common/main_wrapper.h"
 #include "examples/common/open_model.h"
 #include "examples/common/progress.h"
+#include "examples/common/text_input.h"
 #include "models/chat.h"
-#include "models/mapped_file.h"
 
 namespace {
 
@@ -25,21 +28,22 @@ constexpr const char* kProgram = "l2a-run";
 constexpr int kInterrupted = 130;
 
 constexpr const char* kDescription =
-    "Runs a model: answers a prompt, or chats. Text goes to standard output as it is made, "
-    "figures\n"
-    "and progress to standard error.";
+    "Runs a model: answers a prompt, or chats. Text goes to standard output as it is made,\n"
+    "figures and progress to standard error.";
 
 constexpr const char* kExamples =
-    "A prompt is asked as one turn of a chat where the model has a chat template; --raw continues "
-    "it\n"
-    "as plain text. In a chat, Ctrl-C stops an answer, /clear forgets the conversation, Ctrl-D "
-    "ends.\n\n"
+    "A prompt is asked as one turn of a chat where the model has a chat template; --raw continues\n"
+    "it as plain text. In a chat, Ctrl-C stops an answer, /clear forgets the conversation, and\n"
+    "/exit or Ctrl-D ends it; lines may also come from a pipe.\n\n"
     "Examples:\n"
     "  l2a-run model.gguf -p 'Why is the sky blue?'\n"
     "  l2a-run model.gguf --raw -p 'Once upon a time' -n 200 --temp 0.9 --seed 7\n"
     "  l2a-run model.gguf -f book.txt -p 'Who is the murderer?'   # the file, then the question\n"
+    "  pdftotext paper.pdf - | l2a-run model.gguf -f - -p 'Sum this up.' --ctx 65536\n"
     "  l2a-run model.gguf --chat --system 'Be brief.'\n"
-    "  l2a-run model.gguf -p Hi --json | jq .decode_tokens_per_second";
+    "  l2a-run model.gguf -p Hi --json | jq .decode_tokens_per_second\n\n"
+    "Colours are for terminals; NO_COLOR=1 turns them off.\n"
+    "Exit codes: 0 done, 1 failed (one line says why), 2 wrong usage, 130 interrupted.";
 
 struct Options {
   l2a::ModelOptions model;
@@ -49,30 +53,53 @@ struct Options {
   std::int64_t most = 512, context = 0, chunk = 512;
   l2a::SamplerOptions sampler;
   std::optional<std::uint64_t> seed;
+
+  // What is wrong with the options together; empty when nothing is.
+  std::string conflict() const {
+    if (!chat && prompt.empty() && file.empty())
+      return "a prompt is needed: -p TEXT, -f FILE or --chat";
+    if (chat && (json || raw)) return "--chat goes with neither --json nor --raw";
+    if (chat && file == "-")
+      return "--chat reads standard input, so it cannot be the file of -f too";
+    if (raw && !system.empty()) return "--raw has no system prompt; it goes without --system";
+    if (think && no_think) return "--think and --no-think exclude each other";
+    return {};
+  }
 };
 
-// Ctrl-C: the first stops the generation, a second one the program.
+// Ctrl-C: the first stops the generation, a second one the program, and so does one instead of a chat line. There the
+// handler does it: a signal between the prompt and the read would otherwise be forgotten.
 
+enum Awaiting : int { kNothing, kLine, kLineOfTerminal };
 volatile sig_atomic_t interrupts = 0;
+volatile sig_atomic_t awaiting = kNothing;
 
-void count_interrupt(int /*signal*/) {
+void handle_interrupt(int /*signal*/) {
   interrupts = interrupts + 1;
-  if (interrupts > 1) ::_exit(kInterrupted);
+  if (interrupts == 1 && awaiting == kNothing) return;
+  if (awaiting == kLineOfTerminal) {
+    [[maybe_unused]] const ssize_t written = ::write(STDOUT_FILENO, "\n", 1);
+  }
+  ::_exit(kInterrupted);
 }
 
 void stop_generation_on_interrupt() {
+  struct sigaction before {};
+  ::sigaction(SIGINT, nullptr, &before);
+  if (before.sa_handler == SIG_IGN) return;  // in the background of a script
   struct sigaction action {};
-  action.sa_handler = count_interrupt;  // without SA_RESTART, so that reading a line ends too
+  action.sa_handler = handle_interrupt;
+  action.sa_flags = SA_RESTART;
   ::sigaction(SIGINT, &action, nullptr);
 }
 
 bool colour_on(int descriptor) {
-  const char* no_colour = std::getenv("NO_COLOR");
-  return ::isatty(descriptor) == 1 && (no_colour == nullptr || *no_colour == '\0');
-}
-
-void print(const std::string& text) {
-  if (!(std::cout << text << std::flush)) throw l2a::Error("standard output: cannot write");
+  const auto environment = [](const char* name) -> std::string_view {
+    const char* value = std::getenv(name);
+    return value == nullptr ? "" : value;
+  };
+  return ::isatty(descriptor) == 1 && environment("NO_COLOR").empty() &&
+         environment("TERM") != "dumb";
 }
 
 class Program {
@@ -80,13 +107,15 @@ class Program {
   explicit Program(const Options& options) : options_(options) {
     const auto start = std::chrono::steady_clock::now();
     open_ = l2a::open_model(options.model);
-    tokenizer_ = std::make_unique<l2a::Tokenizer>(l2a::TokenizerData::from_gguf(*open_.file));
+    tokenizer_ = std::make_unique<l2a::Tokenizer>(l2a::open_tokenizer(*open_.file));
     load_seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     const std::string& chat_template = tokenizer_->data().chat_template;
     if (!options.raw && !chat_template.empty())
       format_ = l2a::ChatFormat::from_template(chat_template);
-    if (options.chat && !format_)
-      throw l2a::Error("this model has no chat template; use --raw with -p");
+    if (!format_ && (options.chat || !options.system.empty())) {
+      throw l2a::Error(concat(options.model.path, ": has no chat template, so it takes neither ",
+                              "--chat nor --system; use -p or -f"));
+    }
   }
 
   int run() { return options_.chat ? chat() : once(); }
@@ -97,10 +126,14 @@ class Program {
   std::string user_text() const {
     std::string text;
     if (!options_.file.empty()) {
-      const auto file = l2a::MappedFile::open(options_.file);
-      text.assign(reinterpret_cast<const char*>(file->bytes().data()), file->bytes().size());
+      text = l2a::read_text(options_.file);
+      l2a::require_utf8(text, options_.file == "-" ? "standard input" : options_.file);
+      if (text.empty() && options_.prompt.empty()) {
+        throw l2a::Error(concat(options_.file, ": is empty, and there is no -p"));
+      }
       if (!options_.prompt.empty()) text += "\n\n";
     }
+    l2a::require_utf8(options_.prompt, "--prompt");
     return text + options_.prompt;
   }
 
@@ -122,6 +155,7 @@ class Program {
 
   std::vector<l2a::ChatMessage> opening() const {
     if (options_.system.empty()) return {};
+    l2a::require_utf8(options_.system, "--system");
     return {message("system", options_.system)};
   }
 
@@ -141,12 +175,12 @@ class Program {
                           : std::min((wanted + kStep - 1) / kStep * kStep, trained);
     session.chunk = options_.chunk;
     session.cache_dtype = open_.cache_dtype;
+    session_ = std::make_unique<l2a::Session>(
+        open_.model, open_.backend, std::vector<std::shared_ptr<l2a::Backend>>{}, session);
     if (session.context > trained && !options_.quiet) {
       l2a::print_error(kProgram, concat("warning: --ctx ", session.context, " is beyond the ",
                                         trained, " tokens that the model was trained for"));
     }
-    session_ = std::make_unique<l2a::Session>(
-        open_.model, open_.backend, std::vector<std::shared_ptr<l2a::Backend>>{}, session);
     l2a::SamplerOptions sampler = options_.sampler;
     sampler.seed = options_.seed ? *options_.seed : std::random_device{}();
     generator_ = std::make_unique<l2a::Generator>(*session_, *tokenizer_, sampler);
@@ -163,7 +197,7 @@ class Program {
       if (done == total) progress.clear();
     };
     hooks.text = [&](const std::string& text) {
-      if (!options_.json) print(text);
+      if (!options_.json) l2a::print(text);
     };
     hooks.interrupted = [] { return interrupts > 0; };
     return generator_->answer(prompt, options_.most, hooks);
@@ -195,49 +229,74 @@ class Program {
       nlohmann::ordered_json json = l2a::figures_json(figures());
       json["stopped_by"] = l2a::stop_reason_name(generation.reason);
       json["text"] = generation.text;
-      print(json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+      l2a::print(json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
     } else {
-      print("\n");
+      l2a::print("\n");
       if (!options_.quiet)
         std::cerr << "\n" << l2a::figures_text(figures(), colour_on(STDERR_FILENO));
     }
     return generation.reason == l2a::StopReason::interrupted ? kInterrupted : 0;
   }
 
+  // A line that cannot be answered is complained about and forgotten; the conversation goes on.
   int chat() {
     constexpr std::int64_t kChatContext = 8192;
-    start_session(kChatContext);
-    stop_generation_on_interrupt();
-    const bool colour = colour_on(STDOUT_FILENO);
     std::vector<l2a::ChatMessage> messages = opening();
     std::string first = user_text();
+    start_session(kChatContext);
+    stop_generation_on_interrupt();
+    int code = 0;
     while (true) {
-      std::string line = std::exchange(first, "");
-      if (line.empty()) {
-        if (::isatty(STDIN_FILENO) == 1) print(colour ? "\x1b[1m> \x1b[0m" : "> ");
-        if (!std::getline(std::cin, line)) break;
-      }
-      if (line.empty()) continue;
-      if (line == "/clear") {
+      const std::optional<std::string> line =
+          first.empty() ? read_line() : std::exchange(first, "");
+      if (!line || *line == "/exit") break;
+      if (line->empty()) continue;
+      if (*line == "/clear") {
         messages = opening();
         continue;
       }
-      if (line == "/exit") break;
-      messages.push_back(message("user", line));
-      const l2a::Generation generation = answer(chat_prompt(messages));
-      interrupts = 0;
-      messages.push_back(message("assistant", generation.text));
-      print("\n");
-      if (!options_.quiet)
-        std::cerr << l2a::figures_text(figures(), colour_on(STDERR_FILENO)) << "\n";
-      if (generation.reason == l2a::StopReason::context) {
-        l2a::print_error(kProgram,
-                         concat("the context of ", session_->context(),
-                                " tokens is full: /clear, or start again with a larger --ctx"));
+      messages.push_back(message("user", *line));
+      std::vector<Token> prompt;
+      try {
+        l2a::require_utf8(*line, "the line");
+        prompt = chat_prompt(messages);
+        generator_->require_fit(prompt);
+      } catch (const l2a::Error& error) {
+        l2a::print_error(kProgram, error.what());
+        messages.pop_back();
+        code = 1;
+        continue;
       }
+      messages.push_back(message("assistant", chat_answer(prompt)));
     }
-    if (::isatty(STDIN_FILENO) == 1) print("\n");
-    return 0;
+    return code;
+  }
+
+  // Nothing at the end of the input.
+  static std::optional<std::string> read_line() {
+    const bool terminal = ::isatty(STDIN_FILENO) == 1 && ::isatty(STDOUT_FILENO) == 1;
+    awaiting = terminal ? kLineOfTerminal : kLine;
+    if (terminal) l2a::print(colour_on(STDOUT_FILENO) ? "\x1b[1m> \x1b[0m" : "> ");
+    std::string line;
+    const bool ended = !std::getline(std::cin, line);
+    awaiting = kNothing;
+    if (!ended) return line;
+    if (terminal) l2a::print("\n");
+    return std::nullopt;
+  }
+
+  std::string chat_answer(std::span<const Token> prompt) {
+    const l2a::Generation generation = answer(prompt);
+    interrupts = 0;
+    l2a::print("\n");
+    if (!options_.quiet)
+      std::cerr << l2a::figures_text(figures(), colour_on(STDERR_FILENO)) << "\n";
+    if (generation.reason == l2a::StopReason::context) {
+      l2a::print_error(kProgram,
+                       concat("the context of ", session_->context(),
+                              " tokens is full: /clear, or start again with a larger --ctx"));
+    }
+    return generation.text;
   }
 
   const Options& options_;
@@ -249,16 +308,62 @@ class Program {
   double load_seconds_ = 0;
 };
 
+// CLI::Range lets NaN pass, and names no option's meaning of its ends.
+CLI::Validator number(bool (*holds)(double), const char* expected) {
+  return {[=](std::string& text) {
+            double value = 0;
+            const bool read = CLI::detail::lexical_cast(text, value);
+            return read && std::isfinite(static_cast<float>(value)) && holds(value)
+                       ? std::string()
+                       : concat("'", text, "' is not a number ", expected);
+          },
+          ""};
+}
+
+// CLI11 takes -1 and 2^64 for the largest seed.
+std::string seed_error(const std::string& text) {
+  std::uint64_t seed = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seed);
+  return error == std::errc() && end == text.data() + text.size()
+             ? std::string()
+             : concat("'", text, "' is not a whole number from 0 to 2^64 - 1");
+}
+
+void add_sampler_options(CLI::App& app, l2a::SamplerOptions& sampler) {
+  constexpr int kMost = std::numeric_limits<int>::max();
+  app.add_option("--temp", sampler.temperature, "Temperature; 0 always takes the likeliest token")
+      ->check(number([](double value) { return value >= 0; }, "from 0"))
+      ->option_text("T [0.8]");
+  app.add_option("--top-k", sampler.top_k, "Only the K likeliest; 0: all")
+      ->check(CLI::Range(0, kMost))
+      ->option_text("K [40]");
+  app.add_option("--top-p", sampler.top_p, "Only the likeliest that make up this share; 1: all")
+      ->check(number([](double value) { return value > 0 && value <= 1; }, "above 0, to 1"))
+      ->option_text("P [0.95]");
+  app.add_option("--min-p", sampler.min_p,
+                 "Only those at least this fraction as likely as the first")
+      ->check(number([](double value) { return value >= 0 && value <= 1; }, "from 0 to 1"))
+      ->option_text("P [0.05]");
+  app.add_option("--repeat-penalty", sampler.repetition_penalty,
+                 "Makes tokens of the text less likely; 1: off")
+      ->check(number([](double value) { return value > 0; }, "above 0"))
+      ->option_text("R [1]");
+  app.add_option("--repeat-window", sampler.repetition_window, "Tokens that the penalty looks back")
+      ->check(CLI::Range(0, kMost))
+      ->option_text("N [64]");
+}
+
 void add_options(CLI::App& app, Options& options) {
   l2a::add_model_options(app, options.model);
   app.add_option("-p,--prompt", options.prompt, "What to ask")->option_text("TEXT");
-  app.add_option("-f,--file", options.file, "Text to put before the prompt")->option_text("FILE");
+  app.add_option("-f,--file", options.file, "Text to put before the prompt; -: standard input")
+      ->check(l2a::not_empty())
+      ->option_text("FILE");
   app.add_flag("--chat", options.chat, "Talk, line by line from standard input");
   app.add_option("--system", options.system, "System prompt of the chat")->option_text("TEXT");
   app.add_flag("--raw", options.raw, "Continue the prompt as it is, without the chat template");
-  auto* think =
-      app.add_flag("--think", options.think, "Let the model think first, where it has that switch");
-  app.add_flag("--no-think", options.no_think, "Have it answer at once")->excludes(think);
+  app.add_flag("--think", options.think, "Let the model think first, where it has that switch");
+  app.add_flag("--no-think", options.no_think, "Have it answer at once");
   app.add_option("-n,--tokens", options.most, "Most tokens of an answer")
       ->check(CLI::Range(1, 1 << 28))
       ->option_text("N [512]");
@@ -269,21 +374,9 @@ void add_options(CLI::App& app, Options& options) {
   app.add_option("--chunk", options.chunk, "Prompt tokens that go through the model together")
       ->check(CLI::Range(1, 1 << 20))
       ->option_text("N [512]");
-  l2a::SamplerOptions& sampler = options.sampler;
-  app.add_option("--temp", sampler.temperature, "Temperature; 0 always takes the likeliest token")
-      ->option_text("T [0.8]");
-  app.add_option("--top-k", sampler.top_k, "Only the K likeliest; 0: all")->option_text("K [40]");
-  app.add_option("--top-p", sampler.top_p, "Only the likeliest that make up this share")
-      ->option_text("P [0.95]");
-  app.add_option("--min-p", sampler.min_p,
-                 "Only those at least this fraction as likely as the first")
-      ->option_text("P [0.05]");
-  app.add_option("--repeat-penalty", sampler.repetition_penalty,
-                 "Makes tokens of the text less likely; 1: off")
-      ->option_text("R [1]");
-  app.add_option("--repeat-window", sampler.repetition_window, "Tokens that the penalty looks back")
-      ->option_text("N [64]");
+  add_sampler_options(app, options.sampler);
   app.add_option("--seed", options.seed, "Of the random choices; by default another one each time")
+      ->check(CLI::Validator(seed_error, ""))
       ->option_text("S");
   app.add_flag("--json", options.json, "Text and figures as one JSON object on standard output");
   app.add_flag("-q,--quiet", options.quiet, "Only the text");
@@ -300,13 +393,8 @@ int main(int argc, char** argv) {
     app.set_version_flag("--version", concat(kProgram, " ", L2A_VERSION));
     add_options(app, options);
     if (const auto code = l2a::parse_arguments(kProgram, app, argc, argv)) return *code;
-    if (!options.chat && options.prompt.empty() && options.file.empty()) {
-      l2a::print_error(kProgram,
-                       "a prompt is needed: -p TEXT, -f FILE or --chat (see l2a-run --help)");
-      return 2;
-    }
-    if (options.chat && (options.json || options.raw)) {
-      l2a::print_error(kProgram, "--chat goes with neither --json nor --raw (see l2a-run --help)");
+    if (const std::string conflict = options.conflict(); !conflict.empty()) {
+      l2a::print_error(kProgram, concat(conflict, " (see ", kProgram, " --help)"));
       return 2;
     }
     return Program(options).run();

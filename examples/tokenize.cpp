@@ -1,10 +1,9 @@
 // l2a-tokenize: text to tokens and back.
-#include <iostream>
-#include <iterator>
 #include <nlohmann/json.hpp>
-#include <sstream>
 
 #include "examples/common/main_wrapper.h"
+#include "examples/common/open_model.h"
+#include "examples/common/text_input.h"
 #include "models/gguf.h"
 #include "models/tokenizer.h"
 
@@ -23,9 +22,10 @@ constexpr const char* kExamples =
     "Examples:\n"
     "  echo -n 'Hello, world!' | l2a-tokenize model.gguf\n"
     "  l2a-tokenize model.gguf --ids < book.txt | l2a-tokenize model.gguf --decode | diff - "
-    "book.txt";
+    "book.txt\n"
+    "  l2a-tokenize model.gguf --ids < book.txt | wc -w      # how many tokens it takes";
 
-std::string read_all(std::istream& in) { return {std::istreambuf_iterator<char>(in), {}}; }
+constexpr const char* kInput = "standard input";
 
 // A token's bytes on one line; what is not UTF-8 by itself is shown as U+FFFD.
 std::string quoted(const std::string& bytes) {
@@ -33,21 +33,21 @@ std::string quoted(const std::string& bytes) {
 }
 
 void encode(const l2a::Tokenizer& tokenizer, bool ids_only, bool special) {
+  const std::string text = l2a::read_text("-");
+  l2a::require_utf8(text, kInput);
   std::string out;
-  for (const Token token : tokenizer.encode(read_all(std::cin), special)) {
+  for (const Token token : tokenizer.encode(text, special)) {
     out += std::to_string(token);
     out += ids_only ? " " : concat("\t", quoted(tokenizer.decode({&token, 1})), "\n");
   }
   if (ids_only && !out.empty()) out.back() = '\n';
-  std::cout << out;
+  l2a::print(out);
 }
 
 void decode(const l2a::Tokenizer& tokenizer) {
-  std::vector<Token> tokens;
-  std::istringstream in(read_all(std::cin));
-  for (Token token = 0; in >> token;) tokens.push_back(token);
-  if (!in.eof()) throw l2a::Error("standard input: token ids between white space were expected");
-  std::cout << tokenizer.decode(tokens);
+  const std::vector<Token> tokens = l2a::parse_tokens(l2a::read_text("-"), kInput);
+  l2a::require_in_vocabulary(tokens, tokenizer.vocabulary_size(), kInput);
+  l2a::print(tokenizer.decode(tokens));
 }
 
 }  // namespace
@@ -59,20 +59,25 @@ int main(int argc, char** argv) {
     CLI::App app(kDescription, kProgram);
     app.footer(kExamples);
     app.set_version_flag("--version", concat(kProgram, " ", L2A_VERSION));
-    app.add_option("MODEL", path, "GGUF file")->required();
+    l2a::add_model_path(app, path);
     app.add_flag("--ids", ids_only, "Only the ids, on one line");
     app.add_flag("--no-special", no_special,
                  "Read \"<|im_start|>\" and the like as plain text, not as special tokens");
-    app.add_flag("--decode", decodes, "Read ids and write their text");
+    app.add_flag("--decode", decodes,
+                 "Read ids, between white space or commas, and write their text");
     if (const auto code = l2a::parse_arguments(kProgram, app, argc, argv)) return *code;
+    if (decodes && (ids_only || no_special)) {
+      l2a::print_error(
+          kProgram, "--decode goes with neither --ids nor --no-special (see l2a-tokenize --help)");
+      return 2;
+    }
     const auto file = l2a::GgufFile::open(path);
-    const l2a::Tokenizer tokenizer(l2a::TokenizerData::from_gguf(*file));
+    const l2a::Tokenizer tokenizer = l2a::open_tokenizer(*file);
     if (decodes) {
       decode(tokenizer);
     } else {
       encode(tokenizer, ids_only, !no_special);
     }
-    if (!std::cout.flush()) throw l2a::Error("standard output: cannot write");
     return 0;
   });
 }

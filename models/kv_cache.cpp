@@ -59,8 +59,14 @@ KvCaches::KvCaches(const ModelConfig& config, Backend& backend, Dtype dtype, std
   auto allocate = [&](std::int64_t capacity, std::int64_t sinks) {
     const std::size_t bytes =
         position_bytes(config, dtype) / 2 * static_cast<std::size_t>(capacity);
-    return StoredCache{backend.allocate(bytes), backend.allocate(bytes), capacity, sinks,
-                       capacity < context};
+    try {
+      return StoredCache{backend.allocate(bytes), backend.allocate(bytes), capacity, sinks,
+                         capacity < context};
+    } catch (const Error& error) {
+      throw Error(concat("the KV caches of ", context, " tokens take ",
+                         l2a::cache_bytes(config, dtype, context).total(),
+                         " bytes: ", error.what()));
+    }
   };
   for (std::int64_t layer = 0; layer < config.layers; ++layer) {
     const Ring ring = first_cache(config, layer);

@@ -35,6 +35,7 @@ struct TokenizerData {
   bool add_bos = false;
   std::string chat_template;  // Jinja source as found, may be empty
 
+  static bool present(const GgufFile& file);
   // Throws FileError when the file's tokenizer is absent ("no_vocab"), of a kind not supported here, or
   // inconsistent.
   static TokenizerData from_gguf(const GgufFile& file);

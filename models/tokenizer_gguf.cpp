@@ -15,12 +15,12 @@ namespace {
 }
 
 void require_supported(const GgufFile& file) {
-  const std::string* model = file.find_string("tokenizer.ggml.model");
-  if (!model || *model == "no_vocab" || *model == "none") {
+  if (!TokenizerData::present(file)) {
     fail(file, "the file has no tokenizer; give token ids instead of text");
   }
-  if (*model != "gpt2") {
-    fail(file, concat("tokenizer.ggml.model is ", quote(*model),
+  const std::string& model = file.get_string("tokenizer.ggml.model");
+  if (model != "gpt2") {
+    fail(file, concat("tokenizer.ggml.model is ", quote(model),
                       "; only byte-level BPE ('gpt2') is supported"));
   }
   const std::string* pre = file.find_string("tokenizer.ggml.pre");
@@ -61,6 +61,11 @@ std::optional<Token> read_id(const GgufFile& file, const char* key, std::size_t 
 }
 
 }  // namespace
+
+bool TokenizerData::present(const GgufFile& file) {
+  const std::string* model = file.find_string("tokenizer.ggml.model");
+  return model != nullptr && *model != "no_vocab" && *model != "none";
+}
 
 TokenizerData TokenizerData::from_gguf(const GgufFile& file) {
   require_supported(file);

@@ -28,7 +28,8 @@ int default_thread_count();
 
 class ThreadPool {
  public:
-  explicit ThreadPool(int threads = default_thread_count());  // fewer than 1 means 1
+  // Fewer than 1 means 1. Throws Error when the system does not give that many.
+  explicit ThreadPool(int threads = default_thread_count());
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
@@ -65,6 +66,7 @@ class ThreadPool {
   void work();
   bool wait_for_loop(std::uint32_t seen);
   void leave();
+  void stop_workers();
 
   // The loop in progress. Written by the caller while no worker is in a loop; `state_` publishes
   // it.

@@ -95,7 +95,7 @@ nlohmann::ordered_json figures_json(const Figures& figures) {
       {"cache_bytes", {{"local", figures.cache.local}, {"global", figures.cache.global}}},
       {"arena_bytes", figures.arena_bytes},
   };
-  if (has_router(figures.routing)) {
+  if (has_router(figures.routing) && figures.routing.tokens > 0) {
     nlohmann::ordered_json layers = nlohmann::ordered_json::array();
     for (const std::int64_t routed : figures.routing.routed) {
       layers.push_back(routed < 0

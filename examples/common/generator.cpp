@@ -30,13 +30,17 @@ const char* stop_reason_name(StopReason reason) {
   return "";
 }
 
-Generation Generator::answer(std::span<const Token> prompt, std::int64_t most,
-                             const GenerationHooks& hooks) {
+void Generator::require_fit(std::span<const Token> prompt) const {
   if (prompt.empty()) throw Error("the prompt is empty");
   if (static_cast<std::int64_t>(prompt.size()) > session_.context()) {
     throw Error(concat("the prompt has ", prompt.size(), " tokens and the context holds ",
                        session_.context(), ": raise it with --ctx"));
   }
+}
+
+Generation Generator::answer(std::span<const Token> prompt, std::int64_t most,
+                             const GenerationHooks& hooks) {
+  require_fit(prompt);
   // At least the prompt's last token is run, for its logits.
   const auto common =
       std::mismatch(held_.begin(), held_.end(), prompt.begin(), prompt.end()).first - held_.begin();

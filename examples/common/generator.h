@@ -39,8 +39,11 @@ class Generator {
   Generator(Session& session, const Tokenizer& tokenizer, const SamplerOptions& options)
       : session_(session), tokenizer_(tokenizer), sampler_(options) {}
 
+  // Throws Error when the prompt is empty or longer than the context.
+  void require_fit(std::span<const Token> prompt) const;
+
   // Answers `prompt` with at most `most` tokens. What the session already holds of the prompt is not run again; if
-  // it holds something else, it is reset. Throws Error when the prompt does not fit the context.
+  // it holds something else, it is reset. The prompt must fit.
   Generation answer(std::span<const Token> prompt, std::int64_t most, const GenerationHooks& hooks);
 
   // Of the last answer, and the session's caches and routing so far. The caller adds what it knows of the model.

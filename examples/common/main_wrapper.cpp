@@ -1,9 +1,12 @@
 #include "examples/common/main_wrapper.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <unistd.h>
 
 #include <array>
+#include <cerrno>
+#include <cstring>
 #include <iostream>
 #include <sstream>
 #include <string>
@@ -20,9 +23,9 @@ void handle_signal(int signal) {
 
 }  // namespace
 
-void print_error(const char* program, std::string_view text) {
+std::string printable(std::string_view text) {
   constexpr std::string_view kHex = "0123456789abcdef";
-  std::string line = concat(program, ": ");
+  std::string line;
   for (const char c : text) {
     const auto byte = static_cast<unsigned char>(c);
     if (byte >= 0x20 && byte != 0x7f) {
@@ -31,7 +34,21 @@ void print_error(const char* program, std::string_view text) {
       line += {'\\', 'x', kHex[byte >> 4], kHex[byte & 15]};
     }
   }
-  std::cerr << line + "\n";
+  return line;
+}
+
+void print_error(const char* program, std::string_view text) {
+  std::cerr << concat(program, ": ", printable(text), "\n");
+}
+
+void print(std::string_view text) {
+  if (!(std::cout << text << std::flush)) {
+    throw Error(concat("standard output: cannot be written: ", std::strerror(errno)));
+  }
+}
+
+CLI::Validator not_empty() {
+  return {[](std::string& text) { return text.empty() ? "the name is empty" : std::string(); }, ""};
 }
 
 std::optional<int> parse_arguments(const char* program, CLI::App& app, int argc,
@@ -39,7 +56,15 @@ std::optional<int> parse_arguments(const char* program, CLI::App& app, int argc,
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& success) {  // --help, --version
-    return app.exit(success);
+    const int code = app.exit(success);
+    print("");
+    return code;
+  } catch (const CLI::ArgumentMismatch& error) {
+    // CLI11 says how many values of which internal type it wanted; here every option takes one.
+    const std::string text = error.what();
+    print_error(program, concat(text.substr(0, text.find(": ")), ": one value was expected (see ",
+                                program, " --help)"));
+    return 2;
   } catch (const CLI::ParseError& error) {
     print_error(program, concat(error.what(), " (see ", program, " --help)"));
     return 2;
@@ -51,9 +76,20 @@ void clean_up_on_signals() {
   struct sigaction action {};
   action.sa_handler = handle_signal;
   sigfillset(&action.sa_mask);
-  for (const int signal : std::array{SIGINT, SIGTERM, SIGHUP}) {
-    ::sigaction(signal, &action, nullptr);
+  for (const int signal : std::array{SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE}) {
+    struct sigaction before {};
+    ::sigaction(signal, nullptr, &before);
+    if (before.sa_handler != SIG_IGN) ::sigaction(signal, &action, nullptr);
   }
+}
+
+void prepare_process() {
+  for (const int stream : std::array{STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (::fcntl(stream, F_GETFD) >= 0) continue;
+    // The lowest free number, so this one. The wrong direction: its use fails, as of a closed one.
+    ::open("/dev/null", stream == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+  }
+  ::signal(SIGXFSZ, SIG_IGN);
 }
 
 }  // namespace l2a

@@ -1,6 +1,8 @@
 #include "examples/common/open_model.h"
 
 #include "backends/cpu/cpu_backend.h"
+#include "examples/common/main_wrapper.h"
+#include "graph/error.h"
 #include "ops/reference_backend.h"
 
 namespace l2a {
@@ -13,11 +15,18 @@ std::shared_ptr<Backend> make_backend(const ModelOptions& options) {
 
 }  // namespace
 
+void add_model_path(CLI::App& app, std::string& path) {
+  app.add_option("MODEL", path, "GGUF file, as l2a-convert writes")
+      ->required()
+      ->check(not_empty())
+      ->option_text("FILE.gguf");
+}
+
 void add_model_options(CLI::App& app, ModelOptions& options) {
-  app.add_option("MODEL", options.path, "GGUF file")->required();
-  app.add_option(
-         "--backend", options.backend,
-         "auto takes the fastest that is here; reference is slow, plain code to compare with")
+  add_model_path(app, options.path);
+  app.add_option("--backend", options.backend,
+                 "auto takes the fastest that is here; reference is slow,\n"
+                 "plain code to compare with")
       ->check(CLI::IsMember({"auto", "cpu", "reference"}))
       ->option_text("auto|cpu|reference [auto]");
   app.add_option("-t,--threads", options.threads, "CPU threads; 0: as many as this process may use")
@@ -35,6 +44,14 @@ OpenModel open_model(const ModelOptions& options) {
   open.backend = make_backend(options);
   open.model = Model::load(open.file, open.backend);
   return open;
+}
+
+Tokenizer open_tokenizer(const GgufFile& file) {
+  if (!TokenizerData::present(file)) {
+    throw FileError(concat(file.path().string(),
+                           ": has no tokenizer, so it takes no text; l2a-logits takes token ids"));
+  }
+  return Tokenizer(TokenizerData::from_gguf(file));
 }
 
 }  // namespace l2a

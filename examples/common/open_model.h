@@ -1,4 +1,4 @@
-// What the programs that run a model have in common: its options, and opening file and backend.
+// What the programs that run a model have in common: its options, and opening file, backend and tokenizer.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -8,6 +8,7 @@
 #include "graph/backend.h"
 #include "models/gguf.h"
 #include "models/model.h"
+#include "models/tokenizer.h"
 
 namespace l2a {
 
@@ -18,6 +19,8 @@ struct ModelOptions {
   std::string type_kv;  // dtype of the KV caches; the program sets its default
 };
 
+// Adds MODEL, a GGUF file.
+void add_model_path(CLI::App& app, std::string& path);
 // Adds MODEL, --backend, --threads and --type-kv.
 void add_model_options(CLI::App& app, ModelOptions& options);
 
@@ -28,5 +31,8 @@ struct OpenModel {
   Dtype cache_dtype;
 };
 OpenModel open_model(const ModelOptions& options);
+
+// Throws FileError, which for a file without a tokenizer says what takes token ids.
+Tokenizer open_tokenizer(const GgufFile& file);
 
 }  // namespace l2a

@@ -1,9 +1,6 @@
 // l2a-convert as its users see it: output, exit codes, signals.
 #include <doctest/doctest.h>
-#include <fcntl.h>
 #include <signal.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <chrono>
 #include <string>
@@ -14,50 +11,24 @@
 #include "convert/tensor_plan.h"
 #include "models/gguf.h"
 #include "tests/convert/checkpoint_folder.h"
+#include "tests/examples/program.h"
 #include "tests/temporary_folder.h"
 
 namespace l2a {
 namespace {
 
+using test::check_fails;
 using test::checkpoint;
 using test::contains;
+using test::Ended;
+using test::Program;
+using test::Setup;
 using test::TemporaryFolder;
 
-// Starts l2a-convert with stdout and stderr in files of `logs`.
-pid_t start(const TemporaryFolder& logs, std::vector<std::string> arguments) {
-  arguments.insert(arguments.begin(), std::string(L2A_PROGRAMS) + "/l2a-convert");
-  std::vector<char*> argv;
-  for (std::string& argument : arguments) {
-    argv.push_back(argument.data());
-  }
-  argv.push_back(nullptr);
-  const std::string out = (logs / "out").string();
-  const std::string err = (logs / "err").string();
-  const pid_t child = fork();
-  if (child == 0) {
-    dup2(open(out.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644), STDOUT_FILENO);
-    dup2(open(err.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644), STDERR_FILENO);
-    execv(argv[0], argv.data());
-    _exit(126);
-  }
-  return child;
-}
+constexpr const char* kProgram = "l2a-convert";
 
-struct Ended {
-  int code;
-  std::string out, err;
-};
-
-Ended wait_for(const TemporaryFolder& logs, pid_t child) {
-  int status = 0;
-  REQUIRE(waitpid(child, &status, 0) == child);
-  return {WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status),
-          test::read_file(logs / "out"), test::read_file(logs / "err")};
-}
-
-Ended run(std::vector<std::string> arguments) {
-  const TemporaryFolder logs;
-  return wait_for(logs, start(logs, std::move(arguments)));
+Ended run(const std::vector<std::string>& arguments, const Setup& setup = {}) {
+  return test::run(kProgram, arguments, setup);
 }
 
 TEST_CASE("l2a-convert writes the file, sums up on stderr, and is silent with --quiet") {
@@ -78,27 +49,30 @@ TEST_CASE("l2a-convert writes the file, sums up on stderr, and is silent with --
 TEST_CASE("l2a-convert exits with 2 for wrong usage and 1 for failure, with one line") {
   const TemporaryFolder folder;
   const std::string target = (folder / "a.gguf").string();
-  const auto one_line = [](const std::string& text) {
-    return text.starts_with("l2a-convert: ") && text.find('\n') == text.size() - 1;
+  const std::string source = checkpoint("qwen3-tiny").string();
+  const auto fails = [&](std::vector<std::string> arguments, int code,
+                         std::initializer_list<std::string_view> says) {
+    check_fails(kProgram, arguments, code, says, {}, folder.path());
   };
-  for (const std::vector<std::string>& wrong : {std::vector<std::string>{},
-                                                {"x"},
-                                                {"x", "-o", target, "--type", "q3"},
-                                                {"x", "-o", target, "--what"}}) {
-    const Ended ended = run(wrong);
-    CHECK(ended.code == 2);
-    CHECK(one_line(ended.err));
-  }
-  for (const std::vector<std::string>& failing :
-       {std::vector<std::string>{"/none", "-o", target},
-        {folder.path().string(), "-o", target},
-        {checkpoint("qwen3-tiny").string(), "-o", (folder / "none/a.gguf").string()},
-        {checkpoint("qwen3-tiny").string(), "-o", "/dev/full"}}) {
-    const Ended ended = run(failing);
-    CHECK(ended.code == 1);
-    CHECK(one_line(ended.err));
-  }
-  CHECK(folder.entries() == 0);
+  fails({}, 2, {"HF_DIR"});
+  fails({"x"}, 2, {"--output"});
+  fails({"", "-o", target}, 2, {"HF_DIR", "empty"});
+  fails({source, "-o", ""}, 2, {"--output", "empty"});
+  fails({source, "-o"}, 2, {"--output", "one value"});
+  fails({source, "-o", target, "--type", "q3"}, 2, {"--type", "q3", "q8_0"});
+  fails({source, "-o", target, "--what"}, 2, {"--what"});
+  fails({"/none", "-o", target}, 1, {"/none"});
+  fails({folder.path().string(), "-o", target}, 1, {"config.json"});
+  fails({source, "-o", (folder / "none/a.gguf").string()}, 1, {"none/a.gguf"});
+  fails({source, "-o", "/dev/full"}, 1, {"/dev/full"});
+}
+
+TEST_CASE("a limit on the size of files ends l2a-convert with one line and leaves nothing") {
+  const TemporaryFolder folder;
+  Setup setup;
+  setup.largest_file = 100'000;
+  check_fails(kProgram, {checkpoint("qwen3-tiny").string(), "-o", (folder / "a.gguf").string()}, 1,
+              {"a.gguf", "cannot be written"}, setup, folder.path());
 }
 
 TEST_CASE("l2a-convert --help teaches by example") {
@@ -136,20 +110,48 @@ void write_large_checkpoint(const TemporaryFolder& model) {
   std::filesystem::resize_file(path, sizeof length + length + offset);
 }
 
+void wait_for_file_in(const TemporaryFolder& folder, Program& program) {
+  while (folder.entries() == 0 && program.is_running()) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+}
+
 TEST_CASE("an interrupted l2a-convert exits with 128 + the signal and leaves nothing") {
-  const TemporaryFolder model;
-  write_large_checkpoint(model);
-  for (const int sent : {SIGINT, SIGTERM}) {
+  const TemporaryFolder source;
+  write_large_checkpoint(source);
+  for (const int sent : {SIGINT, SIGTERM, SIGHUP, SIGPIPE}) {
     const TemporaryFolder folder;
-    const TemporaryFolder logs;
-    const pid_t child = start(logs, {model.path().string(), "-o", (folder / "a.gguf").string()});
-    while (folder.entries() == 0 && waitpid(child, nullptr, WNOHANG) == 0) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    }
-    kill(child, sent);
-    CHECK(wait_for(logs, child).code == 128 + sent);
+    Program program(kProgram, {source.path().string(), "-o", (folder / "a.gguf").string()});
+    wait_for_file_in(folder, program);
+    program.send(sent);
+    CHECK(program.wait().code == 128 + sent);
     CHECK(folder.entries() == 0);
   }
+}
+
+TEST_CASE("l2a-convert under nohup survives the end of its session") {
+  const TemporaryFolder source;
+  write_large_checkpoint(source);
+  const TemporaryFolder folder;
+  Setup setup;
+  setup.ignored_signal = SIGHUP;
+  Program program(kProgram, {source.path().string(), "-o", (folder / "a.gguf").string()}, setup);
+  wait_for_file_in(folder, program);
+  program.send(SIGHUP);
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  CHECK(program.is_running());
+}
+
+TEST_CASE("with stderr closed, progress does not get into the file that is written") {
+  const TemporaryFolder source;
+  write_large_checkpoint(source);
+  const TemporaryFolder folder;
+  Setup setup;
+  setup.error_closed = true;
+  Program program(kProgram, {source.path().string(), "-o", (folder / "a.gguf").string()}, setup);
+  wait_for_file_in(folder, program);
+  const auto stream = std::filesystem::path("/proc") / std::to_string(program.id()) / "fd/2";
+  CHECK(std::filesystem::read_symlink(stream) == "/dev/null");
 }
 
 }  // namespace
