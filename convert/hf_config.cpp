@@ -155,13 +155,13 @@ std::vector<bool> read_pruned(const JsonFields& fields, std::int64_t layers) {
   return pruned;
 }
 
-L2aConfig read_l2a(const JsonFields& fields, std::int64_t layers) {
-  L2aConfig l2a;
+HfL2aConfig read_l2a(const JsonFields& fields, std::int64_t layers) {
+  HfL2aConfig l2a;
   const std::string mode = fields.string("l2a_mode", "add");
   if (mode != "add" && mode != "widen") {
     fields.fail("l2a_mode", concat("is ", quote(mode), "; 'add' or 'widen' was expected"));
   }
-  l2a.mode = mode == "add" ? L2aConfig::Mode::add : L2aConfig::Mode::widen;
+  l2a.mode = mode == "add" ? HfL2aConfig::Mode::add : HfL2aConfig::Mode::widen;
   const std::string input = fields.string("sig_input_type", "hidden_linearproj");
   if (input != "hidden_linearproj") {
     fields.fail("sig_input_type",
@@ -172,7 +172,7 @@ L2aConfig read_l2a(const JsonFields& fields, std::int64_t layers) {
   }
   l2a.sliding_window = fields.integer("sliding_window", 1, kMaxPositions);
   l2a.sinks = fields.integer("l2a_sinks", 0, kMaxPositions, 0);
-  if (l2a.sinks != 0 && l2a.mode == L2aConfig::Mode::add) {
+  if (l2a.sinks != 0 && l2a.mode == HfL2aConfig::Mode::add) {
     fields.fail("l2a_sinks", concat("is ", l2a.sinks, "; l2a_mode 'add' has no sinks"));
   }
   l2a.temperature = positive(fields, "sigmoid_temp");

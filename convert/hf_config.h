@@ -23,7 +23,7 @@ struct RopeConfig {
   std::optional<double> attention_factor;      // yarn; 0.1 ln(factor) + 1 where absent
 };
 
-struct L2aConfig {
+struct HfL2aConfig {
   enum class Mode : std::uint8_t { add, widen };
 
   Mode mode = Mode::add;
@@ -49,7 +49,7 @@ struct HfConfig {
   bool output_bias;     // the attention's output projection
   bool tied_embeddings;
   RopeConfig rope;
-  std::optional<L2aConfig> l2a;  // nothing for a dense model
+  std::optional<HfL2aConfig> l2a;  // nothing for a dense model
   std::optional<std::int64_t> bos_id, eos_id, padding_id;
 
   // Reads the two files of `folder`; generation_config.json may be absent. Throws FileError naming

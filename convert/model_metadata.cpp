@@ -55,7 +55,7 @@ void write_rope(GgufWriter& writer, const std::string& arch, const RopeConfig& r
   }
 }
 
-void write_l2a(GgufWriter& writer, const std::string& arch, const L2aConfig& l2a) {
+void write_l2a(GgufWriter& writer, const std::string& arch, const HfL2aConfig& l2a) {
   writer.set_u32(arch + ".attention.sliding_window",
                  static_cast<std::uint32_t>(l2a.sliding_window));
   writer.set_f32(arch + ".l2a.router.temperature", static_cast<float>(l2a.temperature));
@@ -63,7 +63,7 @@ void write_l2a(GgufWriter& writer, const std::string& arch, const L2aConfig& l2a
   std::vector<bool> global_layers = l2a.pruned;
   global_layers.flip();
   writer.set_array(arch + ".l2a.global_layers", global_layers);
-  writer.set_string(arch + ".l2a.mode", l2a.mode == L2aConfig::Mode::add ? "add" : "widen");
+  writer.set_string(arch + ".l2a.mode", l2a.mode == HfL2aConfig::Mode::add ? "add" : "widen");
   writer.set_u32(arch + ".l2a.sinks", static_cast<std::uint32_t>(l2a.sinks));
 }
 

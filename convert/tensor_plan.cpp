@@ -36,7 +36,7 @@ class Planner {
     add(from + "input_layernorm.weight", to + "attn_norm.weight", {hidden});
     add_attention(from, to, "");
     if (config_.l2a && !config_.l2a->pruned[static_cast<std::size_t>(layer)]) {
-      if (config_.l2a->mode == L2aConfig::Mode::add) {
+      if (config_.l2a->mode == HfL2aConfig::Mode::add) {
         add(from + "input_layernorm_global.weight", to + "attn_norm_global.weight", {hidden});
         add_attention(from, to, "_global");
       }
@@ -85,7 +85,7 @@ class Planner {
     add(from + "self_attn.sigmoid_linear.weight", to + "attn_router.weight",
         {1, config_.hidden_size})
         .always_f32 = true;
-    if (config_.l2a->mode == L2aConfig::Mode::widen) {
+    if (config_.l2a->mode == HfL2aConfig::Mode::widen) {
       PlannedTensor& bias =
           add(from + "self_attn.sigmoid_linear.bias", to + "attn_router.bias", {1});
       bias.always_f32 = true;

@@ -13,7 +13,7 @@ class HostBackend : public Backend {
   bool uses_host_memory() const final { return true; }
   // Zeroed pages. They take physical memory only when touched, so a cache reserved for a long
   // context grows with what is in it.
-  std::shared_ptr<Buffer> allocate(std::size_t bytes) final;
+  std::shared_ptr<Buffer> allocate(std::size_t bytes) override;
   // In place. Uploading to it throws Error.
   std::shared_ptr<Buffer> import(std::span<const std::byte> bytes,
                                  std::shared_ptr<const void> owner) final;

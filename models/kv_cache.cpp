@@ -49,8 +49,9 @@ CacheBytes cache_bytes(const ModelConfig& config, Dtype dtype, std::int64_t posi
 
 KvCaches::KvCaches(const ModelConfig& config, Backend& backend, Dtype dtype, std::int64_t context)
     : dtype_(dtype), context_(context), kv_heads_(config.kv_heads), head_dim_(config.head_dim) {
-  if (context < 1 || context > INT32_MAX) {  // positions are i32
-    throw Error(concat("a context holds 1 to ", INT32_MAX, " tokens, not ", context));
+  if (context < 1) throw Error(concat("a context holds at least 1 token, not ", context));
+  if (context > INT32_MAX) {
+    throw Error(concat("a context holds at most ", INT32_MAX, " tokens, not ", context));
   }
   if (dtype != Dtype::f32 && dtype != Dtype::f16 && dtype != Dtype::bf16) {
     throw Error(concat("a KV cache is f32, f16 or bf16, not ", dtype));

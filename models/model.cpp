@@ -32,8 +32,8 @@ class ModelLoader {
     model_->output_ = file_->find_tensor("output.weight") != nullptr
                           ? matrix("output.weight", config.vocabulary, config.hidden)
                           : model_->token_embedding_;
-    load_rope();
     for (std::int64_t i = 0; i < config.layers; ++i) model_->layers_.push_back(load_layer(i));
+    load_rope();  // last: the head size it allocates by has then been met by tensors
     return std::move(model_);
   }
 
@@ -60,19 +60,23 @@ class ModelLoader {
     return {std::move(name), Dtype::f32, shape, std::move(buffer)};
   }
 
-  StoredTensor matrix(const std::string& name, std::int64_t rows, std::int64_t columns) {
-    const GgufTensor& tensor = file_->get_tensor(name, std::vector<std::int64_t>{rows, columns});
+  // The tensor of that name, shape and a dtype that has a floating-point meaning.
+  const GgufTensor& weight(const std::string& name, std::span<const std::int64_t> shape) const {
+    const GgufTensor& tensor = file_->get_tensor(name, shape);
     if (tensor.dtype == Dtype::i32) {
       throw FileError(concat(file_->path().string(), ": tensor '", name,
                              "' is i32; a weight type was expected"));
     }
-    return import(tensor);
+    return tensor;
+  }
+
+  StoredTensor matrix(const std::string& name, std::int64_t rows, std::int64_t columns) {
+    return import(weight(name, std::vector<std::int64_t>{rows, columns}));
   }
 
   // Norms, biases and the router: always f32 in memory, whatever the file holds.
   StoredTensor floats(const std::string& name, const Shape& shape) {
-    const std::vector<std::int64_t> extents(shape.extents().begin(), shape.extents().end());
-    const GgufTensor& tensor = file_->get_tensor(name, extents);
+    const GgufTensor& tensor = weight(name, shape.extents());
     if (tensor.dtype == Dtype::f32) return import(tensor);
     std::vector<float> values(static_cast<std::size_t>(shape.elements()));
     dequantize_row(tensor.dtype, tensor.data, values);
@@ -92,10 +96,10 @@ class ModelLoader {
     RopeFrequencies rope = rope_frequencies(config.head_dim, config.rope_base, config.rope_scaling);
     const std::int64_t pairs = config.head_dim / 2;
     // Llama 3's scaling comes as one divisor for each frequency.
-    if (const GgufTensor* tensor = file_->find_tensor("rope_freqs.weight")) {
-      file_->get_tensor("rope_freqs.weight", std::vector<std::int64_t>{pairs});
+    if (file_->find_tensor("rope_freqs.weight") != nullptr) {
+      const GgufTensor& tensor = weight("rope_freqs.weight", std::vector<std::int64_t>{pairs});
       std::vector<float> divisors(static_cast<std::size_t>(pairs));
-      dequantize_row(tensor->dtype, tensor->data, divisors);
+      dequantize_row(tensor.dtype, tensor.data, divisors);
       for (std::size_t i = 0; i < divisors.size(); ++i) {
         if (!(divisors[i] > 0) || !std::isfinite(divisors[i])) {
           throw FileError(concat(file_->path().string(), ": tensor 'rope_freqs.weight' holds ",

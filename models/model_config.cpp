@@ -113,8 +113,8 @@ class ConfigReader {
     }
     const std::string base = key("rope.freq_base");
     config.rope_base = file_.find_f64(base).value_or(10000);
-    if (!(config.rope_base > 1))
-      fail(base, concat("is ", config.rope_base, "; above 1 was expected"));
+    if (!(config.rope_base > 1) || !std::isfinite(config.rope_base))
+      fail(base, concat("is ", config.rope_base, "; a number above 1 was expected"));
 
     const std::string* type = file_.find_string(key("rope.scaling.type"));
     if (type == nullptr || *type == "none") return;

@@ -66,6 +66,17 @@ void Session::require_room(std::int64_t count) const {
   }
 }
 
+void Session::require_known(std::span<const Token> tokens) const {
+  if (tokens.empty()) throw Error("a step needs at least one token");
+  const std::int64_t vocabulary = model_->config().vocabulary;
+  for (std::size_t i = 0; i < tokens.size(); ++i) {
+    if (tokens[i] < 0 || tokens[i] >= vocabulary) {
+      throw Error(
+          concat("token ", i, " is ", tokens[i], ", outside the vocabulary of ", vocabulary));
+    }
+  }
+}
+
 Session::Compiled& Session::compiled(std::int64_t tokens, LogitsOf logits) {
   auto same = [&](const auto& entry) {
     return entry->request.tokens == tokens && entry->request.logits == logits;
@@ -86,14 +97,7 @@ Session::Compiled& Session::compiled(std::int64_t tokens, LogitsOf logits) {
 }
 
 Evaluation Session::step(std::span<const Token> tokens, LogitsOf logits) {
-  const std::int64_t vocabulary = model_->config().vocabulary;
-  if (tokens.empty()) throw Error("a step needs at least one token");
-  for (std::size_t i = 0; i < tokens.size(); ++i) {
-    if (tokens[i] < 0 || tokens[i] >= vocabulary) {
-      throw Error(
-          concat("token ", i, " is ", tokens[i], ", outside the vocabulary of ", vocabulary));
-    }
-  }
+  require_known(tokens);
   const auto count = static_cast<std::int64_t>(tokens.size());
   require_room(count);
 
@@ -108,7 +112,7 @@ Evaluation Session::step(std::span<const Token> tokens, LogitsOf logits) {
   Evaluation result;
   if (logits != LogitsOf::none) {
     const std::size_t rows = logits == LogitsOf::all ? tokens.size() : 1;
-    logits_.resize(rows * static_cast<std::size_t>(vocabulary));
+    logits_.resize(rows * static_cast<std::size_t>(model_->config().vocabulary));
     most_likely_.resize(rows);
     entry.plan.read(entry.decoder.logits, std::span<float>(logits_));
     entry.plan.read(entry.decoder.most_likely, std::span<Token>(most_likely_));
@@ -128,7 +132,7 @@ Evaluation Session::step(std::span<const Token> tokens, LogitsOf logits) {
 
 Evaluation Session::prefill(std::span<const Token> tokens,
                             const std::function<bool(std::int64_t)>& progress) {
-  if (tokens.empty()) throw Error("a prompt needs at least one token");
+  require_known(tokens);
   require_room(static_cast<std::int64_t>(tokens.size()));
   const auto chunk = static_cast<std::size_t>(options_.chunk);
   Evaluation result;

@@ -55,7 +55,7 @@ class Session {
   Evaluation step(std::span<const Token> tokens, LogitsOf logits);
 
   // All tokens, in chunks; the result is of the last one. `progress` is told how many are done, after each chunk;
-  // when it returns false the prefill stops there and the result is empty.
+  // when it returns false the prefill stops there and the result is empty. Throws as step does, before the first chunk.
   Evaluation prefill(std::span<const Token> tokens,
                      const std::function<bool(std::int64_t)>& progress = {});
 
@@ -70,6 +70,9 @@ class Session {
   const Plan& plan(std::int64_t tokens, LogitsOf logits) { return compiled(tokens, logits).plan; }
 
  private:
+  // Throws Error unless there are tokens and all are in the vocabulary.
+  void require_known(std::span<const Token> tokens) const;
+
   struct Compiled {
     DecoderRequest request;
     DecoderGraph decoder;

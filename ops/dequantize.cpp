@@ -50,7 +50,8 @@ void expand_q6_k(const BlockQ6K& block, float* out) {
   std::int8_t q[256];
   unpack(block, q);
   for (int j = 0; j < 256; ++j) {
-    out[j] = block.d.value() * static_cast<float>(block.scales[j / 16]) * static_cast<float>(q[j]);
+    const std::int8_t scale = block.scales[j / 16];
+    out[j] = block.d.value() * static_cast<float>(scale) * static_cast<float>(q[j]);
   }
 }
 

@@ -7,10 +7,10 @@
 #include "graph/half.h"
 #include "graph/plan.h"
 #include "ops/blocks.h"
-#include "ops/dequantize.h"
 #include "ops/quantize.h"
 #include "ops/reference_backend.h"
 #include "ops/route.h"
+#include "tests/plan_values.h"
 
 namespace l2a::test {
 
@@ -97,10 +97,6 @@ void CaseBuilder::compare(Tensor result, double tolerance) {
 }
 
 std::vector<CaseBuilder::Result> CaseBuilder::run() {
-  struct Info {
-    std::string name;
-    ValueInfo info;
-  };
   // A compact result needs its Rows beside it, to say how much of it exists.
   for (std::size_t i = 0; i < compared_.size(); ++i) {
     if (graph.info(compared_[i].first).compact()) graph.output(graph.rows_of(compared_[i].first));
@@ -112,36 +108,10 @@ std::vector<CaseBuilder::Result> CaseBuilder::run() {
       plan.write(input.tensor, std::span<const std::byte>(input.bytes));
     plan.run();
   }
-  auto read = [&](Tensor tensor) {
-    const ValueInfo& info = plan.graph().value(tensor.id).info;
-    std::vector<std::byte> bytes(dtype_bytes(info.dtype, info.shape.elements()));
-    plan.read(tensor, std::span<std::byte>(bytes));
-    return bytes;
-  };
-  auto decode = [](Dtype dtype, std::span<const std::byte> bytes, std::int64_t count) {
-    std::vector<double> values;
-    if (dtype == Dtype::i32) {
-      const auto* from = reinterpret_cast<const std::int32_t*>(bytes.data());
-      values.assign(from, from + count);
-    } else {
-      std::vector<float> floats(static_cast<std::size_t>(count));
-      dequantize_row(dtype, bytes.first(dtype_bytes(dtype, count)), floats);
-      values.assign(floats.begin(), floats.end());
-    }
-    return values;
-  };
   std::vector<Result> results;
   for (const auto& [tensor, tolerance] : compared_) {
     const Value& value = plan.graph().value(tensor.id);
-    std::int64_t count = value.info.shape.elements();
-    const std::vector<std::byte> bytes = read(tensor);
-    if (value.info.is_rows) count = 1 + decode(Dtype::i32, bytes, 1)[0];
-    if (value.info.compact()) {
-      const double rows = decode(Dtype::i32, read(Tensor{value.info.rows}), 1)[0];
-      count = count / value.info.shape[0] * static_cast<std::int64_t>(rows);
-    }
-    results.push_back(
-        {value.name, value.info.dtype, decode(value.info.dtype, bytes, count), tolerance});
+    results.push_back({value.name, value.info.dtype, output_values(plan, tensor), tolerance});
   }
   for (const State& state : states_) {
     const ValueInfo& info = plan.graph().value(state.tensor.id).info;
@@ -151,7 +121,7 @@ std::vector<CaseBuilder::Result> CaseBuilder::run() {
     const double tolerance = info.dtype == Dtype::bf16  ? 8e-3
                              : info.dtype == Dtype::f16 ? 1e-3
                                                         : 1e-5;
-    results.push_back({"state", info.dtype, decode(info.dtype, bytes, info.shape.elements()),
+    results.push_back({"state", info.dtype, decode_values(info.dtype, bytes, info.shape.elements()),
                        info.dtype == Dtype::i32 ? 0.0 : tolerance});
   }
   return results;

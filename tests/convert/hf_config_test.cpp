@@ -62,12 +62,12 @@ TEST_CASE("yarn scaling is read from rope_parameters and from the older rope_sca
 TEST_CASE("the L2A fields are read") {
   const HfConfig config = HfConfig::read(test::checkpoint("l2a-qwen3-widen"));
   REQUIRE(config.l2a.has_value());
-  CHECK(config.l2a->mode == L2aConfig::Mode::widen);
+  CHECK(config.l2a->mode == HfL2aConfig::Mode::widen);
   CHECK(config.l2a->sliding_window == 12);
   CHECK(config.l2a->sinks == 3);
   CHECK(config.l2a->pruned == std::vector<bool>{false, false, true, false});
   const HfConfig paper = HfConfig::read(test::checkpoint("l2a-qwen2-tiny"));
-  CHECK(paper.l2a->mode == L2aConfig::Mode::add);
+  CHECK(paper.l2a->mode == HfL2aConfig::Mode::add);
   CHECK(paper.l2a->temperature == 0.1);
   CHECK(paper.l2a->threshold == 0.97);
 }

@@ -8,12 +8,10 @@
 #include <filesystem>
 
 #include "backends/cpu/cpu_backend.h"
-#include "convert/convert.h"
 #include "convert/safetensors.h"
 #include "graph/error.h"
-#include "models/session.h"
 #include "ops/reference_backend.h"
-#include "tests/temporary_folder.h"
+#include "tests/models/test_model.h"
 
 using namespace l2a;
 namespace fs = std::filesystem;
@@ -87,26 +85,6 @@ Run run_model(const std::shared_ptr<const Model>& model, const std::shared_ptr<B
   return run;
 }
 
-double relative_error(const std::vector<float>& actual, const std::vector<float>& expected) {
-  double worst = 0, largest = 0;
-  for (std::size_t i = 0; i < expected.size(); ++i) {
-    worst = std::max(worst, std::fabs(static_cast<double>(actual[i]) - expected[i]));
-    largest = std::max(largest, std::fabs(static_cast<double>(expected[i])));
-  }
-  return worst / largest;
-}
-
-std::shared_ptr<const Model> convert_and_load(const fs::path& checkpoint, const fs::path& target,
-                                              const std::shared_ptr<Backend>& backend,
-                                              Dtype type = Dtype::f32) {
-  ConvertOptions options;
-  options.source = checkpoint;
-  options.target = target;
-  options.type = type;
-  convert_checkpoint(options);
-  return Model::load(GgufFile::open(target), backend);
-}
-
 std::vector<fs::path> checkpoints() {
   std::vector<fs::path> folders;
   for (const auto& entry : fs::directory_iterator(fs::path(L2A_TEST_DATA) / "checkpoints")) {
@@ -128,8 +106,7 @@ TEST_CASE(
       CAPTURE(backend->name());
       CAPTURE(checkpoint.filename().string());
       const Expected expected = load_expected(checkpoint);
-      const auto model =
-          convert_and_load(checkpoint / "model", folder.path() / "model.gguf", backend);
+      const auto model = test::load_checkpoint(folder, checkpoint.filename().string(), backend);
       const std::size_t count = expected.tokens.size();
       struct Split {
         std::size_t chunk, decoded;
@@ -141,7 +118,7 @@ TEST_CASE(
         const Run run =
             run_model(model, backend, expected.tokens, split.chunk, split.decoded, Dtype::f32);
         REQUIRE(run.logits.size() == expected.logits.size());
-        CHECK(relative_error(run.logits, expected.logits) < 1e-4);
+        CHECK(test::relative_error(run.logits, expected.logits) < 1e-4);
         CHECK(run.routes == expected.routes);
       }
     }
@@ -151,17 +128,17 @@ TEST_CASE(
 TEST_CASE("with an f16 cache the size of chunks changes nothing beyond rounding") {
   const test::TemporaryFolder folder;
   const auto backend = make_cpu_backend();
-  for (const char* name : {"l2a-qwen3-tiny", "l2a-qwen3-pruned", "l2a-llama-widen", "qwen3-tiny"}) {
+  for (const std::string name :
+       {"l2a-qwen3-tiny", "l2a-qwen3-pruned", "l2a-llama-widen", "qwen3-tiny"}) {
     CAPTURE(name);
     const fs::path checkpoint = fs::path(L2A_TEST_DATA) / "checkpoints" / name;
     const Expected expected = load_expected(checkpoint);
-    const auto model =
-        convert_and_load(checkpoint / "model", folder.path() / "model.gguf", backend);
+    const auto model = test::load_checkpoint(folder, name, backend);
     const std::size_t count = expected.tokens.size();
     const Run whole = run_model(model, backend, expected.tokens, count, 0, Dtype::f16);
     const Run sevens = run_model(model, backend, expected.tokens, 7, count / 2, Dtype::f16);
     // Sums in another order may round a cached value to the other neighbour: 2^-11 of it.
-    CHECK(relative_error(sevens.logits, whole.logits) < 3e-4);
-    CHECK(relative_error(whole.logits, expected.logits) < 2e-3);
+    CHECK(test::relative_error(sevens.logits, whole.logits) < 3e-4);
+    CHECK(test::relative_error(whole.logits, expected.logits) < 2e-3);
   }
 }
