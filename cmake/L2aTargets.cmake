@@ -3,6 +3,10 @@
 # Warnings and sanitizers, for the library, the programs and the tests alike.
 function(l2a_compile_options target)
   target_compile_options(${target} PRIVATE -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor)
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_GREATER_EQUAL 13)
+    # GCC 13 and 14 suspect every reference that a function with a temporary argument returns.
+    target_compile_options(${target} PRIVATE -Wno-dangling-reference)
+  endif()
   if(L2A_WERROR)
     target_compile_options(${target} PRIVATE -Werror)
   endif()
