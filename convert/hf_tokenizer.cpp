@@ -19,7 +19,8 @@ constexpr std::string_view kQwen2Regex =
     R"(\s*[\r\n]+|\s+(?!\S)|\s+)";
 
 // The object in a field, or an empty one: absent and null parts of a tokenizer are the same.
-const Json& object_or_empty(const JsonFields& fields, const std::string& name) {
+// `name` is no std::string: GCC 13 and 14 would take the result for a reference into a temporary.
+const Json& object_or_empty(const JsonFields& fields, const char* name) {
   static const Json empty = Json::object();
   const Json* found = fields.find(name);
   if (found != nullptr && !found->is_object()) {
