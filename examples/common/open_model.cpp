@@ -51,7 +51,12 @@ Tokenizer open_tokenizer(const GgufFile& file) {
     throw FileError(concat(file.path().string(),
                            ": has no tokenizer, so it takes no text; l2a-logits takes token ids"));
   }
-  return Tokenizer(TokenizerData::from_gguf(file));
+  TokenizerData data = TokenizerData::from_gguf(file);
+  try {
+    return Tokenizer(std::move(data));
+  } catch (const Error& error) {  // of tokens and merges, which do not know their file
+    throw FileError(concat(file.path().string(), ": ", error.what()));
+  }
 }
 
 }  // namespace l2a
