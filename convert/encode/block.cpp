@@ -60,7 +60,9 @@ void Block::fill(const float* values, const float* importance, int values_count,
   high = fold(highs, larger);
 
   const float squares = sum_of(count, [&](int i) { return value[i] * value[i]; });
-  const float twice_rms = 2.0f * std::sqrt(squares / static_cast<float>(count));
+  // Not 0 for zeros, whose fit would have no solution: a millionth of what the block's largest
+  // value, 1, would have.
+  const float twice_rms = larger(2.0f * std::sqrt(squares / static_cast<float>(count)), 1e-6f);
   for (int i = 0; i < count; ++i) {
     weight[i] = twice_rms + std::fabs(value[i]);
   }
@@ -106,6 +108,11 @@ PackedHalf to_half(float value, Dtype dtype) {
                        ", and f16 ends at 65504"));
   }
   return packed(bits);
+}
+
+PackedHalf to_half_not_zero(float value, Dtype dtype) {
+  const PackedHalf nearest = to_half(value, dtype);
+  return nearest.value() == 0.0f ? to_half_outward(value, dtype) : nearest;
 }
 
 PackedHalf to_half_outward(float value, Dtype dtype) {

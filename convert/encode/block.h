@@ -42,6 +42,8 @@ inline constexpr float kSmallest = 0x1p-25f;
 
 // A scale, or a minimum, as an f16. Throws Error when it is beyond one.
 PackedHalf to_half(float value, Dtype dtype);
+// The same, but only 0 becomes 0: without a scale all values would be the minimum.
+PackedHalf to_half_not_zero(float value, Dtype dtype);
 // The same to the nearest of no smaller magnitude: a scale of scales must reach the largest.
 PackedHalf to_half_outward(float value, Dtype dtype);
 

@@ -74,7 +74,7 @@ void encode_block(const GridSearch& search, const float* values, const float* im
     }
     search.measure(block, kCodes, candidates);
     const int best = candidates.best();
-    stored.d = to_half(candidates.scale[best] * largest, kDtype);
+    stored.d = to_half_not_zero(candidates.scale[best] * largest, kDtype);
     scale = stored.d.value() / largest;
     if constexpr (kMinimum) {
       stored.m = to_half(candidates.offset[best] * largest, kDtype);

@@ -114,7 +114,7 @@ float largest_storable(Dtype dtype) {
     case Dtype::q8_0:
       return kF16Limit * 127.0f;  // the scale is max|x| / 127 in f16
     case Dtype::bf16:
-      return 3.3961775e38f;  // the last float below the midpoint to infinity
+      return 0x1.fefffep127f;  // the last float below the midpoint to infinity
     default:
       return std::numeric_limits<float>::max();
   }

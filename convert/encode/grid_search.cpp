@@ -1,13 +1,27 @@
 #include "convert/encode/grid_search.h"
 
 #include <algorithm>
+#include <bit>
 
 #include "convert/encode/levels.h"
 
 namespace l2a::encode {
 
+// A search for the value and then for its place keeps the first without branches to mispredict;
+// half of all encoded blocks are of 16 values, for which sixteen errors are many.
 int Candidates::best() const {
-  return static_cast<int>(std::min_element(error, error + kCandidates) - error);
+  float least[kCandidates];
+  std::copy_n(error, kCandidates, least);
+  for (int half = kCandidates / 2; half > 0; half /= 2) {
+    for (int i = 0; i < half; ++i) {
+      least[i] = least[i + half] < least[i] ? least[i + half] : least[i];
+    }
+  }
+  unsigned equal = 0;
+  for (int i = 0; i < kCandidates; ++i) {
+    equal |= static_cast<unsigned>(error[i] == least[0]) << i;
+  }
+  return std::countr_zero(equal);
 }
 
 const GridSearch& grid_search(SimdLevel level) {
