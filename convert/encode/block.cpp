@@ -92,9 +92,9 @@ void Block::assign(CodeRange codes, float scale, float offset, std::uint8_t* out
 }
 
 // Magnitudes compare as the integers that their bits are.
-float largest_magnitude(const float* values, int count) {
+float largest_magnitude(const float* values, std::int64_t count) {
   std::int32_t largest = 0;
-  for (int i = 0; i < count; ++i) {
+  for (std::int64_t i = 0; i < count; ++i) {
     const std::int32_t bits = std::bit_cast<std::int32_t>(values[i]) & 0x7fffffff;
     largest = bits > largest ? bits : largest;
   }

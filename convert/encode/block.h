@@ -35,7 +35,8 @@ struct Block {
   void assign(CodeRange codes, float scale, float offset, std::uint8_t* out) const;
 };
 
-float largest_magnitude(const float* values, int count);
+// NaN when one of the values is.
+float largest_magnitude(const float* values, std::int64_t count);
 
 // Below this no f16 scale gives a value a code: all codes are 0.
 inline constexpr float kSmallest = 0x1p-25f;

@@ -5,6 +5,7 @@
 #include <limits>
 #include <vector>
 
+#include "convert/encode/block.h"
 #include "convert/encode/families.h"
 #include "graph/error.h"
 #include "ops/quantize.h"
@@ -52,11 +53,11 @@ void check_sizes(Dtype dtype, std::size_t values, std::int64_t row_length, std::
 
 void check_values(Dtype dtype, std::span<const float> values) {
   const float limit = largest_storable(dtype);
-  for (const float value : values) {
-    // Written so that NaN fails it too.
-    if (!(std::fabs(value) <= limit)) {
-      throw Error(concat("encode_rows: ", dtype_name(dtype), " cannot hold ", value));
-    }
+  // Written so that NaN is beyond it too.
+  const auto beyond = [&](float value) { return !(std::fabs(value) <= limit); };
+  if (beyond(encode::largest_magnitude(values.data(), static_cast<std::int64_t>(values.size())))) {
+    throw Error(concat("encode_rows: ", dtype_name(dtype), " cannot hold ",
+                       *std::ranges::find_if(values, beyond)));
   }
 }
 

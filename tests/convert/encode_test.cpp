@@ -124,7 +124,11 @@ TEST_CASE("any distribution loses at most what its range makes it lose") {
   std::uniform_real_distribution<float> uniform(-1.0f, 1.0f);
   std::student_t_distribution<float> heavy(2.0f);
   std::normal_distribution<float> normal;
-  const std::pair<const char*, Floats> cases[] = {
+  struct Case {
+    const char* name;
+    Floats x;
+  };
+  const Case cases[] = {
       {"uniform", filled([&](int) { return uniform(random); })},
       {"heavy-tailed", filled([&](int) { return heavy(random); })},
       {"positive", filled([&](int) { return 1.0f + std::fabs(normal(random)); })},
@@ -137,9 +141,10 @@ TEST_CASE("any distribution loses at most what its range makes it lose") {
        filled([&](int i) { return i / 16 % 3 == 0 ? 1e-41f : normal(random); })},
       {"mixed sizes", filled([&](int i) { return std::ldexp(normal(random), i / 32 % 8); })},
   };
-  for (const auto& [name, x] : cases) {
+  for (const Case& one : cases) {
+    const Floats& x = one.x;
     for (const Dtype dtype : kSearched) {
-      CAPTURE(name);
+      CAPTURE(one.name);
       CAPTURE(dtype_name(dtype));
       const Floats y = round_trip(dtype, x);
       const int block = dtype_info(dtype).block_elements == 32 ? 32 : 256;
