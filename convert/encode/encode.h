@@ -2,7 +2,7 @@
 // least. Decoding is ops/dequantize.h; the plain encoders that caches use are ops/quantize.h.
 //
 // The bytes depend on nothing but the arguments: not on the machine, its instruction set, or how
-// rows are spread over calls and threads.
+// rows are spread over calls and threads. Callers spread them: a call uses one thread.
 #pragma once
 
 #include <cstddef>
