@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <set>
 
+#include "convert/encode/encode.h"
 #include "convert/gguf_writer.h"
 #include "convert/hf_config.h"
 #include "convert/hf_tokenizer.h"
@@ -94,21 +94,6 @@ std::int64_t source_row(const PlannedTensor& planned, std::int64_t row) {
   const std::int64_t head_dim = planned.shape[0] / planned.interleaved_heads;
   const std::int64_t in_head = row % head_dim;
   return row - in_head + (in_head % 2) * (head_dim / 2) + in_head / 2;
-}
-
-// The largest magnitude that still rounds to a finite stored value.
-float largest_storable(Dtype dtype) {
-  constexpr float kF16Limit = 65519.996f;  // 65520 and above round to infinity
-  switch (dtype) {
-    case Dtype::f16:
-      return kF16Limit;
-    case Dtype::q8_0:
-      return kF16Limit * 127.0f;  // the scale is max|x| / 127 in f16
-    case Dtype::bf16:
-      return 3.3961775e38f;  // the last float below the midpoint to infinity
-    default:
-      return std::numeric_limits<float>::max();
-  }
 }
 
 void check_values(const std::string& origin, const Work& work, std::span<const float> values) {

@@ -1,4 +1,5 @@
-// Encoding floats into the types that l2a-convert writes. Decoding is dequantize.h.
+// Plain encoders of the types that caches hold. Decoding is dequantize.h; encoders that search for
+// the best scales of the other types are in convert/encode/.
 #pragma once
 
 #include <cstddef>

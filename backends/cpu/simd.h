@@ -6,23 +6,12 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <span>
-#include <string_view>
 
 #include "backends/cpu/activation.h"
 #include "graph/dtype.h"
+#include "graph/simd_level.h"
 
 namespace l2a {
-
-enum class SimdLevel : std::uint8_t {
-  generic,  // plain C++, any machine
-  avx2,     // AVX2, FMA, F16C
-  avx512,   // F, BW, VL, DQ, VNNI
-};
-
-std::string_view simd_level_name(SimdLevel level);
-SimdLevel best_simd_level();               // of this machine
-std::span<const SimdLevel> simd_levels();  // every level this machine has, worst first
 
 // Weight row times quantized activations. k is a whole number of weight blocks.
 struct QuantizedDot {

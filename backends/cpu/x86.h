@@ -1,30 +1,17 @@
-// What the x86 kernels share: how a function is compiled for a level, and a few idioms.
+// What the x86 kernels share: a few idioms.
 //
-// Each function carries its instruction set as an attribute, so a file holds all versions of a
-// kernel and no source file needs its own flags. Helpers carry the attribute of the lowest level
-// that can inline them: a callee's instruction set must be within its caller's.
+// Each function carries its instruction set as an attribute (graph/x86_intrinsics.h), so a file holds
+// all versions of a kernel. Helpers carry the attribute of the lowest level that can inline them: a
+// callee's instruction set must be within its caller's.
 #pragma once
 
 #if defined(__x86_64__)
 
-// GCC 12 warns of its own headers' deliberately undefined registers (GCC bug 105593).
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#include <immintrin.h>
-#pragma GCC diagnostic pop
-#else
-#include <immintrin.h>
-#endif
-
 #include <cstdint>
 #include <cstring>
 
+#include "graph/x86_intrinsics.h"
 #include "ops/blocks.h"
-
-#define L2A_AVX2 [[gnu::target("avx2,fma,f16c")]]
-#define L2A_AVX512 [[gnu::target("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]]
 
 namespace l2a::x86 {
 

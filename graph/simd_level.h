@@ -1,0 +1,21 @@
+// Levels of instruction sets that vector code is written for and chosen from at run time.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+namespace l2a {
+
+enum class SimdLevel : std::uint8_t {
+  generic,  // plain C++, any machine
+  avx2,     // AVX2, FMA, F16C
+  avx512,   // F, BW, VL, DQ, VNNI
+};
+inline constexpr int kSimdLevelCount = 3;
+
+std::string_view simd_level_name(SimdLevel level);
+SimdLevel best_simd_level();               // of this machine
+std::span<const SimdLevel> simd_levels();  // every level this machine has, worst first
+
+}  // namespace l2a
