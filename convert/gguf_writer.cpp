@@ -7,31 +7,11 @@
 #include <numeric>
 #include <utility>
 
+#include "convert/append.h"
 #include "graph/error.h"
 #include "models/quote.h"
 
 namespace l2a {
-namespace {
-
-template <class T>
-void append(std::string& out, T value) {
-  out.append(reinterpret_cast<const char*>(&value), sizeof value);
-}
-
-void append_string(std::string& out, std::string_view text) {
-  append(out, std::uint64_t{text.size()});
-  out += text;
-}
-
-void append_type(std::string& out, GgufType type) { append(out, static_cast<std::uint32_t>(type)); }
-
-template <class T>
-void append_all(std::string& out, std::span<const T> values) {
-  out.append(reinterpret_cast<const char*>(values.data()), values.size_bytes());
-}
-
-}  // namespace
-
 struct GgufWriter::Hash {
   Hash() : state(XXH3_createState()) {
     if (state == nullptr) {
@@ -46,84 +26,14 @@ struct GgufWriter::Hash {
   XXH3_state_t* state;
 };
 
-GgufWriter::GgufWriter(std::filesystem::path target)
-    : file_(std::move(target)), hash_(std::make_unique<Hash>()) {}
+GgufWriter::GgufWriter(std::filesystem::path target, GgufMetadata metadata)
+    : file_(std::move(target)), metadata_(std::move(metadata)), hash_(std::make_unique<Hash>()) {
+  // Only an alignment of 32 is written here, and the hashes are the last key (see write_header).
+  metadata_.erase(kGgufAlignmentKey);
+  metadata_.erase(kTensorHashesKey);
+}
 
 GgufWriter::~GgufWriter() = default;
-
-void GgufWriter::begin_value(std::string_view key, GgufType type) {
-  if (std::find(keys_.begin(), keys_.end(), key) != keys_.end()) {
-    throw FileError(concat(file_.target().string(), ": key ", quote(key), " is set twice"));
-  }
-  keys_.emplace_back(key);
-  append_string(metadata_, key);
-  append_type(metadata_, type);
-}
-
-void GgufWriter::begin_array(std::string_view key, GgufType element, std::size_t count) {
-  begin_value(key, GgufType::array);
-  append_type(metadata_, element);
-  append(metadata_, std::uint64_t{count});
-}
-
-void GgufWriter::set_u32(std::string_view key, std::uint32_t value) {
-  begin_value(key, GgufType::u32);
-  append(metadata_, value);
-}
-
-void GgufWriter::set_i32(std::string_view key, std::int32_t value) {
-  begin_value(key, GgufType::i32);
-  append(metadata_, value);
-}
-
-void GgufWriter::set_u64(std::string_view key, std::uint64_t value) {
-  begin_value(key, GgufType::u64);
-  append(metadata_, value);
-}
-
-void GgufWriter::set_f32(std::string_view key, float value) {
-  begin_value(key, GgufType::f32);
-  append(metadata_, value);
-}
-
-void GgufWriter::set_bool(std::string_view key, bool value) {
-  begin_value(key, GgufType::boolean);
-  append(metadata_, std::uint8_t{value});
-}
-
-void GgufWriter::set_string(std::string_view key, std::string_view value) {
-  begin_value(key, GgufType::string);
-  append_string(metadata_, value);
-}
-
-void GgufWriter::set_array(std::string_view key, std::span<const std::uint64_t> values) {
-  begin_array(key, GgufType::u64, values.size());
-  append_all(metadata_, values);
-}
-
-void GgufWriter::set_array(std::string_view key, std::span<const std::int32_t> values) {
-  begin_array(key, GgufType::i32, values.size());
-  append_all(metadata_, values);
-}
-
-void GgufWriter::set_array(std::string_view key, std::span<const float> values) {
-  begin_array(key, GgufType::f32, values.size());
-  append_all(metadata_, values);
-}
-
-void GgufWriter::set_array(std::string_view key, const std::vector<bool>& values) {
-  begin_array(key, GgufType::boolean, values.size());
-  for (const bool value : values) {
-    append(metadata_, std::uint8_t{value});
-  }
-}
-
-void GgufWriter::set_array(std::string_view key, std::span<const std::string> values) {
-  begin_array(key, GgufType::string, values.size());
-  for (const std::string& value : values) {
-    append_string(metadata_, value);
-  }
-}
 
 void GgufWriter::add_tensor(std::string_view name, Dtype dtype,
                             std::span<const std::int64_t> shape) {
@@ -153,13 +63,13 @@ std::uint64_t GgufWriter::data_bytes() const {
 void GgufWriter::write_header() {
   header_written_ = true;
   // Zeros for now: the hashes are known when the data has passed.
-  set_array(kTensorHashesKey, std::vector<std::uint64_t>(tensors_.size()));
+  metadata_.set_array(kTensorHashesKey, std::vector<std::uint64_t>(tensors_.size()));
 
   std::string header(kGgufMagic);
   append(header, kGgufVersion);
   append(header, std::uint64_t{tensors_.size()});
-  append(header, std::uint64_t{keys_.size()});
-  header += metadata_;
+  append(header, std::uint64_t{metadata_.size()});
+  header += metadata_.encode();
   hashes_offset_ = header.size() - tensors_.size() * sizeof(std::uint64_t);
   std::uint64_t offset = 0;
   for (const Tensor& tensor : tensors_) {

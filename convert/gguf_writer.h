@@ -11,33 +11,21 @@
 #include <string_view>
 #include <vector>
 
+#include "convert/gguf_metadata.h"
 #include "convert/temporary_file.h"
 #include "graph/dtype.h"
-#include "models/gguf_format.h"
 
 namespace l2a {
 
 class GgufWriter {
  public:
   // Opens a temporary file beside `target`; see TemporaryFile for what that throws and leaves.
-  explicit GgufWriter(std::filesystem::path target);
+  GgufWriter(std::filesystem::path target, GgufMetadata metadata);
   ~GgufWriter();
   GgufWriter(const GgufWriter&) = delete;
   GgufWriter& operator=(const GgufWriter&) = delete;
 
-  // 1. Metadata and tensors, in any order. Throws FileError for a key or tensor that was set
-  // before.
-  void set_u32(std::string_view key, std::uint32_t value);
-  void set_i32(std::string_view key, std::int32_t value);
-  void set_u64(std::string_view key, std::uint64_t value);
-  void set_f32(std::string_view key, float value);
-  void set_bool(std::string_view key, bool value);
-  void set_string(std::string_view key, std::string_view value);
-  void set_array(std::string_view key, std::span<const std::uint64_t> values);
-  void set_array(std::string_view key, std::span<const std::int32_t> values);
-  void set_array(std::string_view key, std::span<const float> values);
-  void set_array(std::string_view key, const std::vector<bool>& values);
-  void set_array(std::string_view key, std::span<const std::string> values);
+  // 1. The tensors. Throws FileError for a name that was declared before.
   // `shape` outermost first, 1 to 4 positive extents.
   void add_tensor(std::string_view name, Dtype dtype, std::span<const std::int64_t> shape);
 
@@ -61,14 +49,11 @@ class GgufWriter {
   };
   struct Hash;  // XXH3 in progress
 
-  void begin_value(std::string_view key, GgufType type);
-  void begin_array(std::string_view key, GgufType element, std::size_t count);
   void write_header();
   void pad();
 
   TemporaryFile file_;
-  std::string metadata_;  // as it will lie in the file
-  std::vector<std::string> keys_;
+  GgufMetadata metadata_;
   std::vector<Tensor> tensors_;
   bool header_written_ = false;
   std::uint64_t hashes_offset_ = 0;

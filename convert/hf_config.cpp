@@ -20,16 +20,17 @@ constexpr std::int64_t kMaxPositions = std::numeric_limits<std::int32_t>::max();
 
 struct Architecture {
   std::string_view name;
-  ModelFamily family;
+  Family family;
+  const char* gguf;
   bool l2a;
 };
 constexpr std::array<Architecture, 6> kArchitectures = {{
-    {"Qwen2ForCausalLM", ModelFamily::qwen2, false},
-    {"Qwen3ForCausalLM", ModelFamily::qwen3, false},
-    {"LlamaForCausalLM", ModelFamily::llama, false},
-    {"L2AQwen2ForCausalLM", ModelFamily::qwen2, true},
-    {"L2AQwen3ForCausalLM", ModelFamily::qwen3, true},
-    {"L2ALlamaForCausalLM", ModelFamily::llama, true},
+    {"Qwen2ForCausalLM", Family::qwen2, "qwen2", false},
+    {"Qwen3ForCausalLM", Family::qwen3, "qwen3", false},
+    {"LlamaForCausalLM", Family::llama, "llama", false},
+    {"L2AQwen2ForCausalLM", Family::qwen2, "l2a-qwen2", true},
+    {"L2AQwen3ForCausalLM", Family::qwen3, "l2a-qwen3", true},
+    {"L2ALlamaForCausalLM", Family::llama, "l2a-llama", true},
 }};
 
 const Architecture& read_architecture(const JsonFields& fields) {
@@ -64,7 +65,7 @@ std::optional<double> optional_positive(const JsonFields& fields, const std::str
   return fields.has(name) ? std::optional(positive(fields, name)) : std::nullopt;
 }
 
-void read_scaling(RopeConfig& rope, const JsonFields& fields, std::int64_t max_positions) {
+void read_scaling(RopeScaling& scaling, const JsonFields& fields, std::int64_t max_positions) {
   const std::string type_field = fields.has("rope_type") ? "rope_type" : "type";
   const std::string type = fields.string(type_field, "default");
   if (type == "default") {
@@ -74,15 +75,15 @@ void read_scaling(RopeConfig& rope, const JsonFields& fields, std::int64_t max_p
     fields.fail(type_field,
                 concat(quote(type), " is not supported; default, linear or yarn was expected"));
   }
-  rope.factor = positive(fields, "factor");
+  scaling.factor = positive(fields, "factor");
+  if (scaling.factor < 1.0) {
+    fields.fail("factor", concat("is ", scaling.factor, "; at least 1 was expected"));
+  }
   if (type == "linear") {
-    rope.scaling = RopeConfig::Scaling::linear;
+    scaling.kind = RopeScaling::Kind::linear;
     return;
   }
-  rope.scaling = RopeConfig::Scaling::yarn;
-  if (rope.factor < 1.0) {
-    fields.fail("factor", concat("is ", rope.factor, "; at least 1 was expected for yarn"));
-  }
+  scaling.kind = RopeScaling::Kind::yarn;
   for (const char* unsupported : {"mscale", "mscale_all_dim"}) {
     if (fields.has(unsupported)) {
       fields.fail(unsupported, "is not supported; attention_factor is");
@@ -91,11 +92,11 @@ void read_scaling(RopeConfig& rope, const JsonFields& fields, std::int64_t max_p
   if (!fields.boolean("truncate", true)) {
     fields.fail("truncate", "false is not supported");
   }
-  rope.original_positions =
-      fields.integer("original_max_position_embeddings", 1, kMaxPositions, max_positions);
-  rope.beta_fast = optional_positive(fields, "beta_fast");
-  rope.beta_slow = optional_positive(fields, "beta_slow");
-  rope.attention_factor = optional_positive(fields, "attention_factor");
+  scaling.original_context = static_cast<double>(
+      fields.integer("original_max_position_embeddings", 1, kMaxPositions, max_positions));
+  scaling.beta_fast = optional_positive(fields, "beta_fast").value_or(scaling.beta_fast);
+  scaling.beta_slow = optional_positive(fields, "beta_slow").value_or(scaling.beta_slow);
+  scaling.attention_factor = optional_positive(fields, "attention_factor");
 }
 
 void refuse_partial_rotation(const JsonFields& fields) {
@@ -104,12 +105,10 @@ void refuse_partial_rotation(const JsonFields& fields) {
   }
 }
 
-RopeConfig read_rope(const Json& root, const JsonFields& fields, const std::string& origin,
-                     std::int64_t max_positions) {
-  RopeConfig rope;
+void read_rope(ModelConfig& model, const Json& root, const JsonFields& fields) {
   refuse_partial_rotation(fields);
   if (fields.has("rope_theta")) {
-    rope.theta = positive(fields, "rope_theta");
+    model.rope_base = positive(fields, "rope_theta");
   }
   // rope_parameters is the newer name; where both are written they agree.
   for (const char* name : {"rope_parameters", "rope_scaling"}) {
@@ -120,22 +119,22 @@ RopeConfig read_rope(const Json& root, const JsonFields& fields, const std::stri
     if (!nested.is_object()) {
       fields.fail(name, concat("an object was expected, not ", nested.type_name()));
     }
-    const JsonFields nested_fields(nested, origin, std::string(name) + ".");
+    const JsonFields nested_fields(nested, fields.origin(), std::string(name) + ".");
     refuse_partial_rotation(nested_fields);
     if (nested_fields.has("rope_theta")) {
-      rope.theta = positive(nested_fields, "rope_theta");
+      model.rope_base = positive(nested_fields, "rope_theta");
     }
-    read_scaling(rope, nested_fields, max_positions);
+    read_scaling(model.rope_scaling, nested_fields, model.context);
     break;
   }
-  return rope;
 }
 
-std::vector<bool> read_pruned(const JsonFields& fields, std::int64_t layers) {
-  std::vector<bool> pruned(static_cast<std::size_t>(layers), false);
+// Layers that keep their global branch: all that l2a_pruned_layers does not name.
+std::vector<bool> read_global_layers(const JsonFields& fields, std::int64_t layers) {
+  std::vector<bool> global_layers(static_cast<std::size_t>(layers), true);
   const Json* list = fields.find("l2a_pruned_layers");
   if (list == nullptr) {
-    return pruned;
+    return global_layers;
   }
   if (!list->is_array()) {
     fields.fail("l2a_pruned_layers", "a list of layer indices was expected");
@@ -147,21 +146,21 @@ std::vector<bool> read_pruned(const JsonFields& fields, std::int64_t layers) {
                   concat("layer indices from 0 to ", layers - 1, " were expected"));
     }
     const auto layer = item.get<std::size_t>();
-    if (pruned[layer]) {
+    if (!global_layers[layer]) {
       fields.fail("l2a_pruned_layers", concat("names layer ", layer, " twice"));
     }
-    pruned[layer] = true;
+    global_layers[layer] = false;
   }
-  return pruned;
+  return global_layers;
 }
 
-HfL2aConfig read_l2a(const JsonFields& fields, std::int64_t layers) {
-  HfL2aConfig l2a;
+L2aConfig read_l2a(const JsonFields& fields, std::int64_t layers) {
+  L2aConfig l2a;
   const std::string mode = fields.string("l2a_mode", "add");
   if (mode != "add" && mode != "widen") {
     fields.fail("l2a_mode", concat("is ", quote(mode), "; 'add' or 'widen' was expected"));
   }
-  l2a.mode = mode == "add" ? HfL2aConfig::Mode::add : HfL2aConfig::Mode::widen;
+  l2a.mode = mode == "add" ? L2aMode::add : L2aMode::widen;
   const std::string input = fields.string("sig_input_type", "hidden_linearproj");
   if (input != "hidden_linearproj") {
     fields.fail("sig_input_type",
@@ -170,9 +169,9 @@ HfL2aConfig read_l2a(const JsonFields& fields, std::int64_t layers) {
   if (!fields.boolean("sigmoid_linear", true)) {
     fields.fail("sigmoid_linear", "false is not supported; the router must be a linear projection");
   }
-  l2a.sliding_window = fields.integer("sliding_window", 1, kMaxPositions);
+  l2a.window = fields.integer("sliding_window", 1, kMaxPositions);
   l2a.sinks = fields.integer("l2a_sinks", 0, kMaxPositions, 0);
-  if (l2a.sinks != 0 && l2a.mode == HfL2aConfig::Mode::add) {
+  if (l2a.sinks != 0 && l2a.mode == L2aMode::add) {
     fields.fail("l2a_sinks", concat("is ", l2a.sinks, "; l2a_mode 'add' has no sinks"));
   }
   l2a.temperature = positive(fields, "sigmoid_temp");
@@ -182,7 +181,7 @@ HfL2aConfig read_l2a(const JsonFields& fields, std::int64_t layers) {
     fields.fail("sigmoid_threshold",
                 concat("is ", l2a.threshold, "; a float between 0 and 1 was expected"));
   }
-  l2a.pruned = read_pruned(fields, layers);
+  l2a.global_layers = read_global_layers(fields, layers);
   return l2a;
 }
 
@@ -217,7 +216,7 @@ std::optional<std::int64_t> read_token_id(const JsonFields& fields, const std::s
 void read_token_ids(HfConfig& config, const JsonFields& fields) {
   const auto keep = [&](std::optional<std::int64_t>& id, const char* name) {
     if (!id) {
-      id = read_token_id(fields, name, config.vocab_size);
+      id = read_token_id(fields, name, config.model.vocabulary);
     }
   };
   keep(config.bos_id, "bos_token_id");
@@ -239,28 +238,31 @@ HfConfig HfConfig::read(const std::filesystem::path& folder) {
   }
 
   HfConfig config{};
-  config.family = architecture.family;
-  config.vocab_size = fields.integer("vocab_size", 1, kMaxExtent);
-  config.hidden_size = fields.integer("hidden_size", 1, kMaxExtent);
-  config.intermediate_size = fields.integer("intermediate_size", 1, kMaxExtent);
-  config.layers = fields.integer("num_hidden_layers", 1, kMaxLayers);
-  config.heads = fields.integer("num_attention_heads", 1, kMaxExtent);
-  config.kv_heads = fields.integer("num_key_value_heads", 1, config.heads, config.heads);
-  if (config.heads % config.kv_heads != 0) {
-    fields.fail("num_key_value_heads", concat("is ", config.kv_heads, "; a divisor of the ",
-                                              config.heads, " attention heads was expected"));
+  ModelConfig& model = config.model;
+  model.architecture = architecture.gguf;
+  model.name = std::filesystem::weakly_canonical(folder).filename().string();
+  model.family = architecture.family;
+  model.vocabulary = fields.integer("vocab_size", 1, kMaxExtent);
+  model.hidden = fields.integer("hidden_size", 1, kMaxExtent);
+  model.feed_forward = fields.integer("intermediate_size", 1, kMaxExtent);
+  model.layers = fields.integer("num_hidden_layers", 1, kMaxLayers);
+  model.heads = fields.integer("num_attention_heads", 1, kMaxExtent);
+  model.kv_heads = fields.integer("num_key_value_heads", 1, model.heads, model.heads);
+  if (model.heads % model.kv_heads != 0) {
+    fields.fail("num_key_value_heads", concat("is ", model.kv_heads, "; a divisor of the ",
+                                              model.heads, " attention heads was expected"));
   }
-  if (!fields.has("head_dim") && config.hidden_size % config.heads != 0) {
-    fields.fail("head_dim", concat("is missing, and hidden_size ", config.hidden_size,
-                                   " is not a multiple of the ", config.heads, " attention heads"));
+  if (!fields.has("head_dim") && model.hidden % model.heads != 0) {
+    fields.fail("head_dim", concat("is missing, and hidden_size ", model.hidden,
+                                   " is not a multiple of the ", model.heads, " attention heads"));
   }
-  config.head_dim =
-      fields.integer("head_dim", 1, kMaxExtent / config.heads, config.hidden_size / config.heads);
-  if (config.head_dim % 2 != 0) {
-    fields.fail("head_dim", concat("is ", config.head_dim, "; an even number was expected"));
+  model.head_dim =
+      fields.integer("head_dim", 1, kMaxExtent / model.heads, model.hidden / model.heads);
+  if (model.head_dim % 2 != 0) {
+    fields.fail("head_dim", concat("is ", model.head_dim, "; an even number was expected"));
   }
-  config.max_positions = fields.integer("max_position_embeddings", 1, kMaxPositions);
-  config.rms_norm_eps = positive(fields, "rms_norm_eps");
+  model.context = fields.integer("max_position_embeddings", 1, kMaxPositions);
+  model.norm_eps = static_cast<float>(positive(fields, "rms_norm_eps"));
   if (const std::string act = fields.string("hidden_act"); act != "silu") {
     fields.fail("hidden_act", concat(quote(act), " is not supported; 'silu' is"));
   }
@@ -268,12 +270,12 @@ HfConfig HfConfig::read(const std::filesystem::path& folder) {
     fields.fail("mlp_bias", "true is not supported");
   }
   const bool bias = fields.boolean("attention_bias", false);
-  config.attention_bias = bias || config.family == ModelFamily::qwen2;
-  config.output_bias = bias && config.family != ModelFamily::qwen2;
+  config.attention_bias = bias || model.family == Family::qwen2;
+  config.output_bias = bias && model.family != Family::qwen2;
   config.tied_embeddings = fields.boolean("tie_word_embeddings", false);
-  config.rope = read_rope(root, fields, origin, config.max_positions);
+  read_rope(model, root, fields);
   if (architecture.l2a) {
-    config.l2a = read_l2a(fields, config.layers);
+    model.l2a = read_l2a(fields, model.layers);
   } else {
     refuse_sliding_window(fields);
   }

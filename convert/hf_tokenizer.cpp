@@ -273,7 +273,7 @@ std::optional<HfTokenizer> HfTokenizer::read(const std::filesystem::path& folder
     fields.fail("post_processor", "'TemplateProcessing' is not supported");
   }
 
-  Builder builder(tokenizer.data, config.vocab_size);
+  Builder builder(tokenizer.data, config.model.vocabulary);
   builder.add_vocabulary(model);
   builder.add_merges(model);
   if (builder.add_added_tokens(fields)) {

@@ -2,20 +2,18 @@
 // the design's.
 #pragma once
 
-#include <string_view>
-
-#include "convert/gguf_writer.h"
-#include "convert/hf_config.h"
-#include "graph/dtype.h"
+#include "convert/gguf_metadata.h"
+#include "models/model_config.h"
 #include "models/tokenizer.h"
 
 namespace l2a {
 
-// `type` is that of the matrices.
-void write_model_metadata(GgufWriter& writer, const HfConfig& config, std::string_view name,
-                          Dtype type);
+// All that a model's own keys say; general.file_type is set when the types of its tensors are known.
+void set_model_metadata(GgufMetadata& metadata, const ModelConfig& config);
+// The keys of config.l2a alone.
+void set_l2a_metadata(GgufMetadata& metadata, const ModelConfig& config);
 
 // Null: the file says that it has no tokenizer ("no_vocab").
-void write_tokenizer_metadata(GgufWriter& writer, const TokenizerData* tokenizer);
+void set_tokenizer_metadata(GgufMetadata& metadata, const TokenizerData* tokenizer);
 
 }  // namespace l2a

@@ -108,11 +108,11 @@ Dtype fitting(Dtype wanted, std::int64_t row_length) {
 
 }  // namespace
 
-RecipeModel recipe_model(const HfConfig& config, bool has_importance) {
-  const bool as_70b = config.layers == 80 &&
-                      (config.family == ModelFamily::qwen2 ||
-                       (config.family == ModelFamily::llama && config.heads != config.kv_heads));
-  return {config.layers, config.tied_embeddings, as_70b, has_importance};
+RecipeModel recipe_model(const ModelConfig& config, bool tied_embeddings, bool has_importance) {
+  const bool as_70b =
+      config.layers == 80 && (config.family == Family::qwen2 ||
+                              (config.family == Family::llama && config.heads != config.kv_heads));
+  return {config.layers, tied_embeddings, as_70b, has_importance};
 }
 
 std::span<const Recipe> recipes() { return kRecipes; }

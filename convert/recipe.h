@@ -8,8 +8,8 @@
 #include <string>
 #include <string_view>
 
-#include "convert/hf_config.h"
 #include "graph/dtype.h"
+#include "models/model_config.h"
 
 namespace l2a {
 
@@ -47,7 +47,7 @@ struct RecipeModel {
   bool has_importance = false;  // importance weights are at hand
 };
 
-RecipeModel recipe_model(const HfConfig& config, bool has_importance);
+RecipeModel recipe_model(const ModelConfig& config, bool tied_embeddings, bool has_importance);
 
 std::span<const Recipe> recipes();
 // By name, in either case; null when there is none.

@@ -7,17 +7,16 @@ namespace {
 
 class Planner {
  public:
-  explicit Planner(const HfConfig& config) : config_(config) {}
+  explicit Planner(const HfConfig& config) : config_(config), model_(config.model) {}
 
   std::vector<PlannedTensor> plan() {
-    add("model.embed_tokens.weight", "token_embd.weight",
-        {config_.vocab_size, config_.hidden_size});
-    for (std::int64_t layer = 0; layer < config_.layers; ++layer) {
+    add("model.embed_tokens.weight", "token_embd.weight", {model_.vocabulary, model_.hidden});
+    for (std::int64_t layer = 0; layer < model_.layers; ++layer) {
       add_layer(layer);
     }
-    add("model.norm.weight", "output_norm.weight", {config_.hidden_size});
+    add("model.norm.weight", "output_norm.weight", {model_.hidden});
     if (!config_.tied_embeddings) {
-      add("lm_head.weight", "output.weight", {config_.vocab_size, config_.hidden_size});
+      add("lm_head.weight", "output.weight", {model_.vocabulary, model_.hidden});
     }
     return std::move(tensors_);
   }
@@ -31,12 +30,12 @@ class Planner {
   void add_layer(std::int64_t layer) {
     const std::string from = concat("model.layers.", layer, ".");
     const std::string to = concat("blk.", layer, ".");
-    const std::int64_t hidden = config_.hidden_size;
-    const std::int64_t inner = config_.intermediate_size;
+    const std::int64_t hidden = model_.hidden;
+    const std::int64_t inner = model_.feed_forward;
     add(from + "input_layernorm.weight", to + "attn_norm.weight", {hidden});
     add_attention(from, to, "");
-    if (config_.l2a && !config_.l2a->pruned[static_cast<std::size_t>(layer)]) {
-      if (config_.l2a->mode == HfL2aConfig::Mode::add) {
+    if (model_.routes(layer)) {
+      if (model_.l2a->mode == L2aMode::add) {
         add(from + "input_layernorm_global.weight", to + "attn_norm_global.weight", {hidden});
         add_attention(from, to, "_global");
       }
@@ -50,31 +49,31 @@ class Planner {
 
   // `branch` is "" for the ordinary attention and "_global" for the paper's second one.
   void add_attention(const std::string& from, const std::string& to, const std::string& branch) {
-    const bool interleaved = config_.family == ModelFamily::llama;
+    const bool interleaved = model_.family == Family::llama;
     const auto projection = [&](const char* letter, std::int64_t heads, bool rotated) {
       const std::string source = concat(from, "self_attn.", letter, "_proj", branch);
       const std::string target = concat(to, "attn_", letter, branch);
-      const std::int64_t rows = heads * config_.head_dim;
+      const std::int64_t rows = heads * model_.head_dim;
       const std::int64_t reordered = interleaved && rotated ? heads : 0;
-      add(source + ".weight", target + ".weight", {rows, config_.hidden_size}).interleaved_heads =
+      add(source + ".weight", target + ".weight", {rows, model_.hidden}).interleaved_heads =
           reordered;
       if (config_.attention_bias) {
         add(source + ".bias", target + ".bias", {rows}).interleaved_heads = reordered;
       }
     };
-    projection("q", config_.heads, true);
-    projection("k", config_.kv_heads, true);
-    projection("v", config_.kv_heads, false);
+    projection("q", model_.heads, true);
+    projection("k", model_.kv_heads, true);
+    projection("v", model_.kv_heads, false);
     const std::string output = concat(from, "self_attn.o_proj", branch);
     add(output + ".weight", concat(to, "attn_output", branch, ".weight"),
-        {config_.hidden_size, config_.heads * config_.head_dim});
+        {model_.hidden, model_.heads * model_.head_dim});
     if (config_.output_bias) {
-      add(output + ".bias", concat(to, "attn_output", branch, ".bias"), {config_.hidden_size});
+      add(output + ".bias", concat(to, "attn_output", branch, ".bias"), {model_.hidden});
     }
-    if (config_.family == ModelFamily::qwen3) {
+    if (model_.family == Family::qwen3) {
       for (const char* letter : {"q", "k"}) {
         add(concat(from, "self_attn.", letter, "_norm", branch, ".weight"),
-            concat(to, "attn_", letter, "_norm", branch, ".weight"), {config_.head_dim});
+            concat(to, "attn_", letter, "_norm", branch, ".weight"), {model_.head_dim});
       }
     }
   }
@@ -82,10 +81,9 @@ class Planner {
   void add_router(const std::string& from, const std::string& to) {
     // Routing is a discrete decision: its weights keep every bit (design: the router is float32
     // always).
-    add(from + "self_attn.sigmoid_linear.weight", to + "attn_router.weight",
-        {1, config_.hidden_size})
+    add(from + "self_attn.sigmoid_linear.weight", to + "attn_router.weight", {1, model_.hidden})
         .always_f32 = true;
-    if (config_.l2a->mode == HfL2aConfig::Mode::widen) {
+    if (model_.l2a->mode == L2aMode::widen) {
       PlannedTensor& bias =
           add(from + "self_attn.sigmoid_linear.bias", to + "attn_router.bias", {1});
       bias.always_f32 = true;
@@ -94,23 +92,11 @@ class Planner {
   }
 
   const HfConfig& config_;
+  const ModelConfig& model_;
   std::vector<PlannedTensor> tensors_;
 };
 
 }  // namespace
-
-std::string gguf_architecture(const HfConfig& config) {
-  const char* prefix = config.l2a ? "l2a-" : "";
-  switch (config.family) {
-    case ModelFamily::qwen2:
-      return concat(prefix, "qwen2");
-    case ModelFamily::qwen3:
-      return concat(prefix, "qwen3");
-    case ModelFamily::llama:
-      return concat(prefix, "llama");
-  }
-  throw Error("unknown model family");
-}
 
 std::vector<PlannedTensor> plan_tensors(const HfConfig& config) { return Planner(config).plan(); }
 

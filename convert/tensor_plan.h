@@ -21,9 +21,6 @@ struct PlannedTensor {
   bool optional = false;  // left out when the checkpoint has none
 };
 
-// "qwen3", "l2a-llama", ...: general.architecture, and the prefix of the model's own keys.
-std::string gguf_architecture(const HfConfig& config);
-
 // In the order in which they are written.
 std::vector<PlannedTensor> plan_tensors(const HfConfig& config);
 

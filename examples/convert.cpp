@@ -1,88 +1,190 @@
-// l2a-convert: a Hugging Face checkpoint folder becomes one GGUF file.
+// l2a-convert: a Hugging Face checkpoint folder or a GGUF file becomes a GGUF file: quantized, made an
+// L2A model, pruned.
 #include "convert/convert.h"
 
 #include <filesystem>
 #include <iostream>
+#include <optional>
 #include <string>
+#include <vector>
 
+#include "convert/construct.h"
 #include "examples/common/main_wrapper.h"
 #include "examples/common/progress.h"
+#include "models/kv_cache.h"
 
 namespace {
 
 constexpr const char* kProgram = "l2a-convert";
 
 constexpr const char* kDescription =
-    "Converts a Hugging Face checkpoint (Qwen2.5, Qwen3, Llama, and their L2A forms) to one GGUF "
-    "file.\n"
-    "HF_DIR holds config.json, model.safetensors (or its shards and index), and for text "
-    "tokenizer.json\n"
-    "and tokenizer_config.json. Dense files load in other GGUF programs too; L2A files load in "
-    "l2a.";
+    "Makes a GGUF file of a Hugging Face checkpoint (Qwen2.5, Qwen3, Llama, and their L2A forms) "
+    "or of\n"
+    "another GGUF file. SOURCE is a .gguf file, or a folder with config.json, model.safetensors "
+    "(or its\n"
+    "shards and index), and for text tokenizer.json and tokenizer_config.json. Dense files load in "
+    "other\n"
+    "GGUF programs too; L2A files load in l2a.";
 
 constexpr const char* kExamples =
     "Types: f32 keeps every bit; bf16 keeps bf16 checkpoints exactly; f16 (default) is read "
-    "fastest by most\n"
-    "programs; q8_0 halves f16 at nearly the same quality. Norms, biases and routers are always "
-    "f32.\n\n"
+    "fastest by\n"
+    "most programs; q8_0 halves f16 at nearly the same quality; q4_k_m halves that again and is "
+    "what\n"
+    "most people run. Norms, biases and routers are always f32.\n\n"
     "Examples:\n"
-    "  l2a-convert Qwen3-0.6B -o qwen3-0.6b.gguf\n"
-    "  l2a-convert Qwen3-0.6B -o qwen3-0.6b-q8_0.gguf --type q8_0\n"
-    "  l2a-convert my-l2a-checkpoint -o l2a.gguf --type bf16 --quiet\n\n"
+    "  l2a-convert Qwen3-0.6B -o qwen3-0.6b-q4_k_m.gguf --type q4_k_m\n"
+    "  l2a-convert qwen3-0.6b-f16.gguf -o qwen3-0.6b-q8_0.gguf --type q8_0\n"
+    "  l2a-convert Qwen3-0.6B -o l2a.gguf --type bf16 --l2a --window 4095\n"
+    "  l2a-convert Qwen3-0.6B -o widen.gguf --l2a --l2a-mode widen --window 1024 --sinks 4\n"
+    "  l2a-convert l2a.gguf -o pruned.gguf --type bf16 --prune 1,3\n\n"
     "The output appears under its name only when it is complete.\n"
     "Exit codes: 0 done, 1 failed (one line says why), 2 wrong usage, 130 interrupted.";
 
-int convert(const l2a::ConvertOptions& given, bool quiet) {
+struct Options {
+  std::string source, target;
+  std::string type = "f16";
+  int threads = 0;
+  bool allow_nan = false, quiet = false;
+  bool l2a = false;
+  std::string mode = "add";
+  std::string global_output = "copy";
+  l2a::L2aConstruction construction;
+  std::vector<std::int64_t> prune;
+  std::optional<double> rope_base;
+  std::optional<std::int64_t> context;
+};
+
+// What pruning saves is what the caches will not hold.
+void show_saving(const l2a::ModelConfig& before, const l2a::ModelConfig& after) {
+  for (const std::int64_t positions : {32768, 131072}) {
+    const auto total = [&](const l2a::ModelConfig& config) {
+      return static_cast<double>(l2a::cache_bytes(config, l2a::Dtype::f16, positions).total());
+    };
+    std::cerr << l2a::concat("KV cache at ", positions / 1024,
+                             "K tokens (f16): ", l2a::bytes_text(total(after)), ", ",
+                             l2a::bytes_text(total(before) - total(after)), " less\n");
+  }
+}
+
+void transform(l2a::Checkpoint& checkpoint, const Options& options) {
+  if (options.rope_base) l2a::set_rope_base(checkpoint, *options.rope_base);
+  if (options.context) l2a::set_context(checkpoint, *options.context);
+  if (options.l2a) {
+    l2a::L2aConstruction construction = options.construction;
+    construction.mode = options.mode == "add" ? l2a::L2aMode::add : l2a::L2aMode::widen;
+    construction.zero_global_output = options.global_output == "zero";
+    l2a::make_l2a(checkpoint, construction);
+  }
+  if (!options.prune.empty()) {
+    const l2a::ModelConfig before = checkpoint.config;
+    l2a::prune_layers(checkpoint, options.prune);
+    if (!options.quiet) show_saving(before, checkpoint.config);
+  }
+}
+
+int convert(const Options& options) {
   l2a::clean_up_on_signals();
-  l2a::Progress progress(!quiet);
-  l2a::ConvertOptions options = given;
-  options.progress = [&](std::uint64_t done, std::uint64_t total, std::string_view tensor) {
+  l2a::Progress progress(!options.quiet);
+  l2a::Checkpoint checkpoint = l2a::open_checkpoint(options.source);
+  transform(checkpoint, options);
+  l2a::WriteOptions write;
+  write.target = options.target;
+  write.recipe = l2a::find_recipe(options.type);
+  write.threads = options.threads;
+  write.allow_nan = options.allow_nan;
+  write.progress = [&](std::uint64_t done, std::uint64_t total, std::string_view tensor) {
     progress.update(done, total, tensor);
   };
-  const l2a::ConvertResult result = l2a::convert_checkpoint(options);
+  const l2a::ConvertResult result = l2a::write_gguf(checkpoint, write);
   progress.clear();
   for (const std::string& warning : result.warnings) {
     l2a::print_error(kProgram, "warning: " + warning);
   }
-  if (!quiet) {
-    std::cerr << l2a::concat(options.target.string(), ": ", result.architecture, ", ",
-                             result.tensors, " tensors, ",
-                             l2a::bytes_text(static_cast<double>(result.file_bytes)), ", ",
-                             l2a::seconds_text(progress.seconds()), "\n");
+  if (!options.quiet) {
+    std::cerr << l2a::concat(options.target, ": ", result.architecture, ", ", result.tensors,
+                             " tensors, ", l2a::bytes_text(static_cast<double>(result.file_bytes)),
+                             ", ", l2a::seconds_text(progress.seconds()), "\n");
   }
   return 0;
+}
+
+void add_l2a_options(CLI::App& app, Options& options) {
+  l2a::L2aConstruction& construction = options.construction;
+  auto* l2a =
+      app.add_flag("--l2a", options.l2a,
+                   "Make a dense model an L2A one; its router is zero, so every token routes");
+  app.add_option(
+         "--l2a-mode", options.mode,
+         "add: the paper's second, global attention; widen: one attention that routed tokens widen")
+      ->check(CLI::IsMember({"add", "widen"}))
+      ->needs(l2a)
+      ->option_text("add|widen [add]");
+  app.add_option("--window", construction.window, "Keys that every token sees, its own included")
+      ->needs(l2a)
+      ->option_text("W [4095]");
+  app.add_option("--sinks", construction.sinks, "First positions that every token sees; widen only")
+      ->needs(l2a)
+      ->option_text("S [0]");
+  app.add_option("--temperature", construction.temperature, "Of the router")
+      ->needs(l2a)
+      ->option_text("T [0.1]");
+  app.add_option("--threshold", construction.threshold, "Of the router, between 0 and 1")
+      ->needs(l2a)
+      ->option_text("T [0.5]");
+  app.add_option(
+         "--global-output", options.global_output,
+         "Output projection of the global branch: the local one's, or zero, which keeps the dense\n"
+         "model's function below the window")
+      ->check(CLI::IsMember({"copy", "zero"}))
+      ->needs(l2a)
+      ->option_text("copy|zero [copy]");
+  app.add_option("--prune", options.prune,
+                 "Layers of an L2A model to take router and global branch from")
+      ->delimiter(',')
+      ->option_text("LAYER,...");
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
   return l2a::run_program(kProgram, [&] {
-    l2a::ConvertOptions options;
-    std::string source;
-    std::string target;
-    std::string type = "f16";
-    bool quiet = false;
+    Options options;
     CLI::App app(kDescription, kProgram);
     app.footer(kExamples);
     app.set_version_flag("--version", l2a::concat(kProgram, " ", L2A_VERSION));
-    app.add_option("HF_DIR", source, "Folder of the checkpoint")
+    app.add_option("SOURCE", options.source, "Folder of a checkpoint, or GGUF file")
         ->required()
         ->check(l2a::not_empty())
-        ->option_text("FOLDER");
-    app.add_option("-o,--output", target, "GGUF file to write; replaced when it exists")
+        ->option_text("FOLDER|FILE.gguf");
+    app.add_option("-o,--output", options.target, "GGUF file to write; replaced when it exists")
         ->required()
         ->check(l2a::not_empty())
         ->option_text("FILE.gguf REQUIRED");
-    app.add_option("--type", type, "Type of the matrices: f32, f16, bf16 or q8_0")
-        ->check(CLI::IsMember({"f32", "f16", "bf16", "q8_0"}))
+    app.add_option("--type", options.type,
+                   l2a::concat("Types of the matrices: ", l2a::recipe_names()))
+        ->check(CLI::Validator(
+            [](std::string& name) {
+              if (l2a::find_recipe(name) != nullptr) return std::string();
+              return l2a::concat("'", name, "' is none of ", l2a::recipe_names());
+            },
+            ""))
         ->option_text("TYPE [f16]");
-    app.add_flag("-q,--quiet", quiet, "No progress and no summary; warnings and errors only");
+    app.add_option("-t,--threads", options.threads,
+                   "CPU threads; 0: as many as this process may use")
+        ->check(CLI::Range(0, 1024))
+        ->option_text("N [0]");
+    add_l2a_options(app, options);
+    app.add_option("--rope-theta", options.rope_base, "Another RoPE base")->option_text("X");
+    app.add_option("--context", options.context, "Another trained context, in tokens")
+        ->option_text("N");
+    app.add_flag("--allow-nan", options.allow_nan,
+                 "Pass NaN and infinities on instead of refusing them");
+    app.add_flag("-q,--quiet", options.quiet,
+                 "No progress and no summary; warnings and errors only");
     if (const auto code = l2a::parse_arguments(kProgram, app, argc, argv)) {
       return *code;
     }
-    options.source = source;
-    options.target = target;
-    options.type = l2a::dtype_from_name(type).value();
-    return convert(options, quiet);
+    return convert(options);
   });
 }

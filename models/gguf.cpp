@@ -58,11 +58,14 @@ class Parser {
       : path_(path), bytes_(bytes) {}
 
   void parse(std::vector<std::pair<std::string, GgufValue>>& metadata,
-             std::vector<GgufTensor>& tensors) {
+             std::vector<std::span<const std::byte>>& encoded, std::vector<GgufTensor>& tensors) {
     read_header();
     metadata.reserve(static_cast<std::size_t>(metadata_count_));
     for (std::uint64_t i = 0; i < metadata_count_; ++i) {
-      read_metadata(i, metadata);
+      const std::size_t value_start = read_metadata(i, metadata);
+      if (encoded.size() < metadata.size()) {
+        encoded.push_back(bytes_.subspan(value_start, position_ - value_start));
+      }
     }
     tensors.reserve(static_cast<std::size_t>(tensor_count_));
     std::vector<std::uint64_t> offsets;
@@ -160,13 +163,15 @@ class Parser {
     check_count(tensor_count_, kMinTensorBytes, "the tensor count");
   }
 
-  void read_metadata(std::uint64_t index,
-                     std::vector<std::pair<std::string, GgufValue>>& metadata) {
+  // Returns where the value, its type first, starts in the file.
+  std::size_t read_metadata(std::uint64_t index,
+                            std::vector<std::pair<std::string, GgufValue>>& metadata) {
     std::string key = string(kMaxKeyBytes, concat("metadata key ", index));
     if (key.empty()) {
       fail("metadata key ", index, " is empty");
     }
     const std::string what = concat("key ", quote(key));
+    const std::size_t value_start = position_;
     const GgufType type = value_type(what);
     if (type != GgufType::array) {
       GgufValue value = scalar(type, what);
@@ -174,7 +179,7 @@ class Parser {
         set_alignment(value);
       }
       metadata.emplace_back(std::move(key), std::move(value));
-      return;
+      return value_start;
     }
     const GgufType element = value_type(what);
     const auto count = number<std::uint64_t>(what);
@@ -184,6 +189,7 @@ class Parser {
     } else {
       metadata.emplace_back(std::move(key), array(element, static_cast<std::size_t>(count), what));
     }
+    return value_start;
   }
 
   GgufValue scalar(GgufType type, std::string_view what) {
@@ -380,7 +386,7 @@ std::shared_ptr<const GgufFile> GgufFile::open(const std::filesystem::path& path
   file->path_ = path;
   file->file_ = MappedFile::open(path);
   Parser parser(path, file->file_->bytes());
-  parser.parse(file->metadata_, file->tensors_);
+  parser.parse(file->metadata_, file->encoded_, file->tensors_);
   file->metadata_order_ = order_by_name(
       file->metadata_, [](const auto& entry) -> std::string_view { return entry.first; },
       [&](std::string_view key) { parser.fail("key ", quote(key), " occurs twice"); });

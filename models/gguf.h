@@ -65,6 +65,8 @@ class GgufFile {
   std::optional<std::vector<bool>> find_bools(std::string_view key) const;
   // Keys in file order.
   std::span<const std::pair<std::string, GgufValue>> metadata() const { return metadata_; }
+  // The value of the index-th key as it stands in the file, its type first: for copying it exactly.
+  std::span<const std::byte> encoded_value(std::size_t index) const { return encoded_[index]; }
 
   // Tensors, in file order.
   std::span<const GgufTensor> tensors() const { return tensors_; }
@@ -82,6 +84,7 @@ class GgufFile {
   std::filesystem::path path_;
   std::shared_ptr<const MappedFile> file_;
   std::vector<std::pair<std::string, GgufValue>> metadata_;
+  std::vector<std::span<const std::byte>> encoded_;  // of the same length
   std::vector<GgufTensor> tensors_;
   // Positions in the two lists above, sorted by name: lookups stay logarithmic whatever the names are.
   std::vector<std::size_t> metadata_order_;

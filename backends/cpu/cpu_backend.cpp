@@ -3,9 +3,9 @@
 #include <algorithm>
 
 #include "backends/cpu/kernel.h"
-#include "backends/cpu/thread_pool.h"
 #include "graph/error.h"
 #include "graph/host_memory.h"
+#include "graph/thread_pool.h"
 
 namespace l2a {
 namespace {

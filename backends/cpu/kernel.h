@@ -6,8 +6,8 @@
 #include <string_view>
 
 #include "backends/cpu/simd.h"
-#include "backends/cpu/thread_pool.h"
 #include "graph/op.h"
+#include "graph/thread_pool.h"
 
 namespace l2a {
 

@@ -27,11 +27,11 @@ std::string failure_with(std::string_view checkpoint, const char* field, const j
 
 TEST_CASE("a dense configuration is read, with head_dim from the hidden size where it is absent") {
   const HfConfig config = HfConfig::read(test::checkpoint("llama-tiny"));
-  CHECK(config.family == ModelFamily::llama);
-  CHECK_FALSE(config.l2a.has_value());
-  CHECK(config.head_dim == 16);
-  CHECK(config.kv_heads == 2);
-  CHECK(config.rope.theta == 1e6);
+  CHECK(config.model.family == Family::llama);
+  CHECK_FALSE(config.model.l2a.has_value());
+  CHECK(config.model.head_dim == 16);
+  CHECK(config.model.kv_heads == 2);
+  CHECK(config.model.rope_base == 1e6);
   CHECK_FALSE(config.tied_embeddings);
   CHECK_FALSE(config.attention_bias);
   CHECK(HfConfig::read(test::checkpoint("qwen2-tiny")).attention_bias);
@@ -39,10 +39,10 @@ TEST_CASE("a dense configuration is read, with head_dim from the hidden size whe
 
 TEST_CASE("yarn scaling is read from rope_parameters and from the older rope_scaling") {
   const HfConfig newer = HfConfig::read(test::checkpoint("qwen3-yarn-tiny"));
-  CHECK(newer.rope.scaling == RopeConfig::Scaling::yarn);
-  CHECK(newer.rope.factor == 4.0);
-  CHECK(newer.rope.original_positions == 32);
-  CHECK_FALSE(newer.rope.attention_factor.has_value());
+  CHECK(newer.model.rope_scaling.kind == RopeScaling::Kind::yarn);
+  CHECK(newer.model.rope_scaling.factor == 4.0);
+  CHECK(newer.model.rope_scaling.original_context == 32);
+  CHECK_FALSE(newer.model.rope_scaling.attention_factor.has_value());
 
   const CheckpointFolder model("qwen3-tiny");
   model.edit_json("config.json", [](json& config) {
@@ -52,24 +52,24 @@ TEST_CASE("yarn scaling is read from rope_parameters and from the older rope_sca
         {"type", "yarn"}, {"factor", 2.0}, {"beta_fast", 16}, {"attention_factor", 1.5}};
   });
   const HfConfig older = HfConfig::read(model.path());
-  CHECK(older.rope.theta == 5000.0);
-  CHECK(older.rope.scaling == RopeConfig::Scaling::yarn);
-  CHECK(older.rope.original_positions == older.max_positions);
-  CHECK(older.rope.beta_fast == 16.0);
-  CHECK(older.rope.attention_factor == 1.5);
+  CHECK(older.model.rope_base == 5000.0);
+  CHECK(older.model.rope_scaling.kind == RopeScaling::Kind::yarn);
+  CHECK(older.model.rope_scaling.original_context == static_cast<double>(older.model.context));
+  CHECK(older.model.rope_scaling.beta_fast == 16.0);
+  CHECK(older.model.rope_scaling.attention_factor == 1.5);
 }
 
 TEST_CASE("the L2A fields are read") {
   const HfConfig config = HfConfig::read(test::checkpoint("l2a-qwen3-widen"));
-  REQUIRE(config.l2a.has_value());
-  CHECK(config.l2a->mode == HfL2aConfig::Mode::widen);
-  CHECK(config.l2a->sliding_window == 12);
-  CHECK(config.l2a->sinks == 3);
-  CHECK(config.l2a->pruned == std::vector<bool>{false, false, true, false});
+  REQUIRE(config.model.l2a.has_value());
+  CHECK(config.model.l2a->mode == L2aMode::widen);
+  CHECK(config.model.l2a->window == 12);
+  CHECK(config.model.l2a->sinks == 3);
+  CHECK(config.model.l2a->global_layers == std::vector<bool>{true, true, false, true});
   const HfConfig paper = HfConfig::read(test::checkpoint("l2a-qwen2-tiny"));
-  CHECK(paper.l2a->mode == HfL2aConfig::Mode::add);
-  CHECK(paper.l2a->temperature == 0.1);
-  CHECK(paper.l2a->threshold == 0.97);
+  CHECK(paper.model.l2a->mode == L2aMode::add);
+  CHECK(paper.model.l2a->temperature == 0.1);
+  CHECK(paper.model.l2a->threshold == 0.97);
 }
 
 TEST_CASE("a required field that is missing is named") {

@@ -71,22 +71,22 @@ TEST_CASE("importance weights widen ffn_down in the first eighth of q4_0 and q5_
 }
 
 TEST_CASE("70B models have q5_k where attn_v would be q4_k") {
-  HfConfig config;
+  ModelConfig config;
   config.layers = 80;
   config.heads = 64;
   config.kv_heads = 8;
-  const auto layers_wider = [&](ModelFamily family) {
+  const auto layers_wider = [&](Family family) {
     config.family = family;
-    const RecipeModel model = recipe_model(config, false);
+    const RecipeModel model = recipe_model(config, false, false);
     CHECK(layers_with("q4_k_m", model, "ffn_down", Dtype::q5_k).empty());
     return layers_with("q4_k_m", model, "attn_v", Dtype::q5_k).size();
   };
-  CHECK(layers_wider(ModelFamily::qwen2) == 40);
-  CHECK(layers_wider(ModelFamily::llama) == 40);
-  CHECK(layers_wider(ModelFamily::qwen3) == 0);
-  config.family = ModelFamily::llama;
+  CHECK(layers_wider(Family::qwen2) == 40);
+  CHECK(layers_wider(Family::llama) == 40);
+  CHECK(layers_wider(Family::qwen3) == 0);
+  config.family = Family::llama;
   config.kv_heads = 64;
-  CHECK_FALSE(recipe_model(config, false).is_70b);
+  CHECK_FALSE(recipe_model(config, false, false).is_70b);
 }
 
 TEST_CASE("the matrix of the logits is q6_k in quantized mixes, tied or not") {

@@ -54,9 +54,9 @@ TEST_CASE("l2a-convert exits with 2 for wrong usage and 1 for failure, with one 
                          std::initializer_list<std::string_view> says) {
     check_fails(kProgram, arguments, code, says, {}, folder.path());
   };
-  fails({}, 2, {"HF_DIR"});
+  fails({}, 2, {"SOURCE"});
   fails({"x"}, 2, {"--output"});
-  fails({"", "-o", target}, 2, {"HF_DIR", "empty"});
+  fails({"", "-o", target}, 2, {"SOURCE", "empty"});
   fails({source, "-o", ""}, 2, {"--output", "empty"});
   fails({source, "-o"}, 2, {"--output", "one value"});
   fails({source, "-o", target, "--type", "q3"}, 2, {"--type", "q3", "q8_0"});

@@ -120,10 +120,11 @@ class EditedGguf {
   const std::vector<std::int64_t>& shape(std::string_view name) const { return tensor(name).shape; }
 
   void write(const std::filesystem::path& target) const {
-    GgufWriter writer(target);
+    GgufMetadata metadata;
     for (const auto& [key, held] : metadata_) {
-      std::visit([&, &name = key](const auto& one) { write_value(writer, name, one); }, held);
+      std::visit([&, &name = key](const auto& one) { write_value(metadata, name, one); }, held);
     }
+    GgufWriter writer(target, std::move(metadata));
     for (const Tensor& tensor : tensors_)
       writer.add_tensor(tensor.name, tensor.dtype, tensor.shape);
     for (const Tensor& tensor : tensors_) writer.write(tensor.data);
@@ -154,46 +155,46 @@ class EditedGguf {
     return *this;
   }
 
-  static void write_value(GgufWriter& writer, std::string_view key, std::uint64_t value) {
+  static void write_value(GgufMetadata& metadata, std::string_view key, std::uint64_t value) {
     if (value <= std::numeric_limits<std::uint32_t>::max()) {
-      writer.set_u32(key, static_cast<std::uint32_t>(value));
+      metadata.set_u32(key, static_cast<std::uint32_t>(value));
     } else {
-      writer.set_u64(key, value);
+      metadata.set_u64(key, value);
     }
   }
-  static void write_value(GgufWriter& writer, std::string_view key, std::int64_t value) {
-    writer.set_i32(key, static_cast<std::int32_t>(value));
+  static void write_value(GgufMetadata& metadata, std::string_view key, std::int64_t value) {
+    metadata.set_i32(key, static_cast<std::int32_t>(value));
   }
-  static void write_value(GgufWriter& writer, std::string_view key, double value) {
-    writer.set_f32(key, static_cast<float>(value));
+  static void write_value(GgufMetadata& metadata, std::string_view key, double value) {
+    metadata.set_f32(key, static_cast<float>(value));
   }
-  static void write_value(GgufWriter& writer, std::string_view key, bool value) {
-    writer.set_bool(key, value);
+  static void write_value(GgufMetadata& metadata, std::string_view key, bool value) {
+    metadata.set_bool(key, value);
   }
-  static void write_value(GgufWriter& writer, std::string_view key, const std::string& value) {
-    writer.set_string(key, value);
+  static void write_value(GgufMetadata& metadata, std::string_view key, const std::string& value) {
+    metadata.set_string(key, value);
   }
-  static void write_value(GgufWriter& writer, std::string_view key,
+  static void write_value(GgufMetadata& metadata, std::string_view key,
                           const std::vector<std::uint64_t>& values) {
-    writer.set_array(key, std::span(values));
+    metadata.set_array(key, std::span(values));
   }
-  static void write_value(GgufWriter& writer, std::string_view key,
+  static void write_value(GgufMetadata& metadata, std::string_view key,
                           const std::vector<std::int64_t>& values) {
     const std::vector<std::int32_t> narrow(values.begin(), values.end());
-    writer.set_array(key, std::span(narrow));
+    metadata.set_array(key, std::span(narrow));
   }
-  static void write_value(GgufWriter& writer, std::string_view key,
+  static void write_value(GgufMetadata& metadata, std::string_view key,
                           const std::vector<double>& values) {
     const std::vector<float> narrow(values.begin(), values.end());
-    writer.set_array(key, std::span(narrow));
+    metadata.set_array(key, std::span(narrow));
   }
-  static void write_value(GgufWriter& writer, std::string_view key,
+  static void write_value(GgufMetadata& metadata, std::string_view key,
                           const std::vector<bool>& values) {
-    writer.set_array(key, values);
+    metadata.set_array(key, values);
   }
-  static void write_value(GgufWriter& writer, std::string_view key,
+  static void write_value(GgufMetadata& metadata, std::string_view key,
                           const std::vector<std::string>& values) {
-    writer.set_array(key, std::span(values));
+    metadata.set_array(key, std::span(values));
   }
 
   std::vector<std::pair<std::string, GgufValue>> metadata_;

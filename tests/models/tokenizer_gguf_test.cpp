@@ -23,18 +23,19 @@ TokenizerData round_trip(Change change) {
   for (const auto kind : fields.data.kinds) fields.types.push_back(static_cast<int>(kind));
   change(fields);
   const TemporaryFolder folder;
-  GgufWriter writer(folder / "t.gguf");
-  if (!fields.model.empty()) writer.set_string("tokenizer.ggml.model", fields.model);
-  if (!fields.data.pre.empty()) writer.set_string("tokenizer.ggml.pre", fields.data.pre);
-  writer.set_array("tokenizer.ggml.tokens", std::span<const std::string>(fields.data.tokens));
-  writer.set_array("tokenizer.ggml.merges", std::span<const std::string>(fields.data.merges));
+  GgufMetadata metadata;
+  if (!fields.model.empty()) metadata.set_string("tokenizer.ggml.model", fields.model);
+  if (!fields.data.pre.empty()) metadata.set_string("tokenizer.ggml.pre", fields.data.pre);
+  metadata.set_array("tokenizer.ggml.tokens", std::span<const std::string>(fields.data.tokens));
+  metadata.set_array("tokenizer.ggml.merges", std::span<const std::string>(fields.data.merges));
   if (!fields.types.empty()) {
-    writer.set_array("tokenizer.ggml.token_type", std::span<const std::int32_t>(fields.types));
+    metadata.set_array("tokenizer.ggml.token_type", std::span<const std::int32_t>(fields.types));
   }
-  if (fields.eos) writer.set_u32("tokenizer.ggml.eos_token_id", *fields.eos);
-  writer.set_u32("tokenizer.ggml.bos_token_id", 3);
-  writer.set_bool("tokenizer.ggml.add_bos_token", true);
-  writer.set_string("tokenizer.chat_template", "{{ chat }}");
+  if (fields.eos) metadata.set_u32("tokenizer.ggml.eos_token_id", *fields.eos);
+  metadata.set_u32("tokenizer.ggml.bos_token_id", 3);
+  metadata.set_bool("tokenizer.ggml.add_bos_token", true);
+  metadata.set_string("tokenizer.chat_template", "{{ chat }}");
+  GgufWriter writer(folder / "t.gguf", std::move(metadata));
   writer.finish();
   return TokenizerData::from_gguf(*GgufFile::open(folder / "t.gguf"));
 }

@@ -1,0 +1,53 @@
+// A model on its way from one file to another: its metadata as GGUF has it, and its tensors, read only
+// when they are written. Where it comes from and what becomes of it know nothing of each other.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "convert/gguf_metadata.h"
+#include "graph/dtype.h"
+#include "models/model_config.h"
+
+namespace l2a {
+
+struct SourceTensor {
+  std::string name;                 // in GGUF
+  std::vector<std::int64_t> shape;  // outermost first
+  std::string origin;               // its name where it comes from, for messages
+  bool always_f32 = false;          // norms, biases and routers are, whatever the type of the rest
+  // Its blocks where the source is a GGUF file, else empty: copied as they are when the type stays.
+  Dtype stored = Dtype::f32;
+  std::span<const std::byte> bytes;
+  // As many rows as `out` holds, from `first` on, as floats. Safe from several threads.
+  std::function<void(std::int64_t first, std::span<float> out)> read;
+
+  // A vector counts as rows of one value.
+  std::int64_t row_length() const { return shape.size() > 1 ? shape.back() : 1; }
+  std::int64_t rows() const;
+};
+
+struct Checkpoint {
+  std::string origin;  // its path, for messages
+  ModelConfig config;
+  bool tied_embeddings = false;
+  bool attention_bias = false;  // Q, K, V
+  bool output_bias = false;     // the attention's output projection
+  GgufMetadata metadata;
+  std::vector<SourceTensor> tensors;
+  std::vector<std::filesystem::path> inputs;  // files that were read
+  std::vector<std::string> warnings;          // one line each
+};
+
+// A Hugging Face folder. Throws FileError for one that is malformed, incomplete or not supported.
+Checkpoint open_hf_checkpoint(const std::filesystem::path& folder);
+// A GGUF file of an architecture that runs here.
+Checkpoint open_gguf_checkpoint(const std::filesystem::path& file);
+// Whichever of the two is there.
+Checkpoint open_checkpoint(const std::filesystem::path& path);
+
+}  // namespace l2a
