@@ -85,8 +85,9 @@ Stored encode_values(const GridSearch& search, const float* values, const float*
     const int scale = neighbourhood(scales[s], d);
     const int min = neighbourhood(minimums[s], dmin);
     for (int i = 0; i < kCandidates; ++i) {
-      candidates.scale[i] = d * static_cast<float>(scale + i % 4);
-      candidates.offset[i] = -dmin * static_cast<float>(min + i / 4);
+      const int column = i % 4, row = i / 4;
+      candidates.scale[i] = d * static_cast<float>(scale + column);
+      candidates.offset[i] = -dmin * static_cast<float>(min + row);
     }
     search.measure(blocks[s], kCodes, candidates);
     const int best = candidates.best();

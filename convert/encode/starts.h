@@ -10,7 +10,8 @@ namespace l2a::encode {
 inline void start_scales(const Block& block, CodeRange codes, Candidates& candidates) {
   const float top = -block.low >= block.high ? block.low : block.high;
   for (int i = 0; i < kCandidates; ++i) {
-    const float reach = 0.85f + 0.05f * static_cast<float>(i / 2);
+    const int pair = i / 2;
+    const float reach = 0.85f + 0.05f * static_cast<float>(pair);
     const float scale = top / (codes.lowest * reach);
     candidates.scale[i] = i % 2 == 0 ? scale : -scale;
     candidates.offset[i] = 0.0f;
@@ -26,7 +27,8 @@ inline void start_ranges(float low, float high, CodeRange codes, Candidates& can
   const float range = high - low;
   for (int i = 0; i < kCandidates; ++i) {
     const float below = first + step * static_cast<float>(i % 4);
-    const float above = first + step * static_cast<float>(i / 4);
+    const int row = i / 4;
+    const float above = first + step * static_cast<float>(row);
     candidates.scale[i] = range * (1.0f - below - above) / codes.highest;
     candidates.offset[i] = low + range * below;
   }

@@ -27,7 +27,8 @@ TEST_CASE("encoding and decoding agree with Hugging Face on every recorded text"
     const auto text = expected["text"].get<std::string>();
     CAPTURE(text);
     CHECK(tokenizer.encode(text) == expected["ids"].get<Tokens>());
-    CHECK(tokenizer.decode(expected["ids"].get<Tokens>()) == expected["decoded"].get<std::string>());
+    CHECK(tokenizer.decode(expected["ids"].get<Tokens>()) ==
+          expected["decoded"].get<std::string>());
   }
 }
 
