@@ -113,7 +113,8 @@ Setup terminal(std::vector<std::string> environment = {}) {
   return setup;
 }
 
-TEST_CASE("figures are coloured on a terminal, unless NO_COLOR or the terminal's kind says no") {
+TEST_CASE("figures are coloured on a terminal, unless NO_COLOR or the terminal's kind says no" *
+          doctest::skip(!test::has_terminals())) {
   const auto shown = [](const Setup& setup) {
     const Ended ended =
         test::run(kProgram, with_model({"-p", "hello", "-n", "4", "--temp", "0"}), setup);
@@ -127,7 +128,8 @@ TEST_CASE("figures are coloured on a terminal, unless NO_COLOR or the terminal's
   CHECK(!contains(shown(terminal({"TERM=dumb"})), "\x1b["));
 }
 
-TEST_CASE("Ctrl-C in the middle of a prompt gives figures of what was run, and no first token") {
+TEST_CASE("Ctrl-C in the middle of a prompt gives figures of what was run, and no first token" *
+          doctest::skip(!test::has_terminals())) {
   const test::TemporaryFolder folder;
   std::string text;
   for (int i = 0; i < 15'000; ++i) text += "a b ";
@@ -147,7 +149,8 @@ TEST_CASE("Ctrl-C in the middle of a prompt gives figures of what was run, and n
   CHECK(found[0].prefilled < total);
 }
 
-TEST_CASE("on a terminal a chat asks for lines until Ctrl-D") {
+TEST_CASE("on a terminal a chat asks for lines until Ctrl-D" *
+          doctest::skip(!test::has_terminals())) {
   Program program(kProgram, with_model({"--chat", "-n", "4", "--temp", "0"}),
                   terminal({"NO_COLOR=1"}));
   CHECK(program.shows("> "));
@@ -157,7 +160,8 @@ TEST_CASE("on a terminal a chat asks for lines until Ctrl-D") {
   CHECK(program.wait().code == 0);
 }
 
-TEST_CASE("Ctrl-C instead of a line ends a chat with 130, on a line of its own") {
+TEST_CASE("Ctrl-C instead of a line ends a chat with 130, on a line of its own" *
+          doctest::skip(!test::has_terminals())) {
   Program program(kProgram, with_model({"--chat"}), terminal({"NO_COLOR=1"}));
   CHECK(program.shows("> "));
   program.type(std::string("hel") + kControlC);
@@ -166,7 +170,7 @@ TEST_CASE("Ctrl-C instead of a line ends a chat with 130, on a line of its own")
   CHECK(ended.out.ends_with("^C\r\n"));
 }
 
-TEST_CASE("Ctrl-C stops an answer and the chat goes on") {
+TEST_CASE("Ctrl-C stops an answer and the chat goes on" * doctest::skip(!test::has_terminals())) {
   Program program(kProgram,
                   with_model({"--chat", "-n", "100000", "--ctx", "131072", "--temp", "0"}),
                   terminal({"NO_COLOR=1"}));

@@ -58,7 +58,7 @@ std::vector<char*> pointers(std::vector<std::string>& strings) {
 }
 
 int open_terminal() {
-  const int terminal = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+  const int terminal = ::posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
   REQUIRE(terminal >= 0);
   REQUIRE(grantpt(terminal) == 0);
   REQUIRE(unlockpt(terminal) == 0);
@@ -75,6 +75,13 @@ std::set<std::string> names_in(const std::filesystem::path& folder) {
 }
 
 }  // namespace
+
+bool has_terminals() {
+  const int terminal = ::posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+  if (terminal < 0) return false;
+  ::close(terminal);
+  return true;
+}
 
 std::string model(std::string_view checkpoint_name, Dtype type) {
   static const TemporaryFolder folder;

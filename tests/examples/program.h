@@ -46,6 +46,9 @@ struct Ended {
   std::string out, err;
 };
 
+// Whether pseudo-terminals can be had: a bare chroot has none, and tests that need one are skipped there.
+bool has_terminals();
+
 // A running program. It is killed after a minute, so that no test hangs.
 class Program {
  public:
