@@ -10,6 +10,10 @@ function(l2a_compile_options target)
   if(L2A_WERROR)
     target_compile_options(${target} PRIVATE -Werror)
   endif()
+  if(L2A_FUZZ)
+    # The code under test reports which of its branches an input took.
+    target_compile_options(${target} PRIVATE -fsanitize=fuzzer-no-link)
+  endif()
   if(L2A_SANITIZE)
     target_compile_options(${target} PRIVATE
       -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)

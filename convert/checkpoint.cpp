@@ -30,7 +30,7 @@ Checkpoint open_gguf_checkpoint(const std::filesystem::path& path) {
           concat(path.string(), ": tensor '", tensor.name, "' is i32; a weight type was expected"));
     }
     SourceTensor source{tensor.name,  tensor.shape, tensor.name, false,
-                        tensor.dtype, tensor.data,  {}};
+                        tensor.dtype, tensor.data,  tensor.data, {}};
     source.always_f32 = tensor.shape.size() < 2 || tensor.name.ends_with("attn_router.weight");
     const std::int64_t length = source.row_length();
     if (length % dtype_info(tensor.dtype).block_elements != 0) {

@@ -23,6 +23,8 @@ struct SourceTensor {
   // Its blocks where the source is a GGUF file, else empty: copied as they are when the type stays.
   Dtype stored = Dtype::f32;
   std::span<const std::byte> bytes;
+  // Where it lies in a mapped file, if it does: given back to the system once it is written.
+  std::span<const std::byte> mapped;
   // As many rows as `out` holds, from `first` on, as floats. Safe from several threads.
   std::function<void(std::int64_t first, std::span<float> out)> read;
 

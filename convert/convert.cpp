@@ -10,6 +10,7 @@
 #include "convert/gguf_writer.h"
 #include "graph/error.h"
 #include "graph/thread_pool.h"
+#include "models/mapped_file.h"
 #include "models/quote.h"
 #include "ops/quantize.h"
 
@@ -35,6 +36,7 @@ class Streamer {
     } else {
       encode(tensor, dtype);
     }
+    MappedFile::release(tensor.mapped);
   }
 
  private:

@@ -27,13 +27,10 @@ std::int64_t source_row(const PlannedTensor& planned, std::int64_t row) {
 
 SourceTensor source_tensor(const PlannedTensor& planned, const SafetensorsTensor& tensor,
                            const std::shared_ptr<const Safetensors>& files) {
-  SourceTensor source{planned.target,
-                      planned.shape,
-                      planned.source,
-                      planned.always_f32 || planned.shape.size() < 2,
-                      Dtype::f32,
-                      {},
-                      {}};
+  SourceTensor source{planned.target, planned.shape,
+                      planned.source, planned.always_f32 || planned.shape.size() < 2,
+                      Dtype::f32,     {},
+                      tensor.data,    {}};
   const std::int64_t length = source.row_length();
   // The closures keep the mappings.
   if (planned.interleaved_heads == 0) {

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdint>
 #include <cstring>
 #include <limits>
 
@@ -59,6 +60,18 @@ std::shared_ptr<const MappedFile> MappedFile::open(const std::filesystem::path& 
   }
   mapped->bytes_ = {static_cast<const std::byte*>(start), length};
   return mapped;
+}
+
+void MappedFile::release(std::span<const std::byte> part) {
+  // Mappings start on a page. Pages that are shared with a neighbour stay.
+  const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto start = reinterpret_cast<std::uintptr_t>(part.data());
+  const std::uintptr_t begin = (start + page - 1) / page * page;
+  const std::uintptr_t end = (start + part.size()) / page * page;
+  if (begin < end) {
+    // Advice: that it cannot be taken is no error.
+    ::madvise(const_cast<std::byte*>(part.data()) + (begin - start), end - begin, MADV_DONTNEED);
+  }
 }
 
 MappedFile::~MappedFile() {

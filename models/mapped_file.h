@@ -21,6 +21,10 @@ class MappedFile {
   // Starts on a page boundary; valid while this object lives.
   std::span<const std::byte> bytes() const { return bytes_; }
 
+  // Gives back the memory of the pages inside `part` of some mapped file: for who reads a file once, so that it does
+  // not hold more and more of it. The bytes stay readable; they would come from the file again.
+  static void release(std::span<const std::byte> part);
+
  private:
   MappedFile() = default;
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Checks the project from nothing: installs what is missing, builds, and runs every test.
-#   tests/run.sh           all of it: GCC, sanitizers, Clang with clang-tidy, every preset
+#   tests/run.sh           all of it: GCC, sanitizers, Clang with clang-tidy and fuzzing, every preset
 #   tests/run.sh --quick   GCC's build and its tests only
 # Debian 12 or 13 or Ubuntu 24.04, as root or with sudo. Build folders are under build/; a second run
 # installs nothing and builds what changed. Stops at the first failure.
@@ -84,9 +84,10 @@ check_with_sanitizers() {
 }
 
 check_with_clang() {
-  begin_section "Clang: every warning an error, and clang-tidy"
+  begin_section "Clang: every warning an error, clang-tidy, and a minute of fuzzing for each reader"
   configure clang
   build clang
+  run_tests clang
 }
 
 # Presets of backends whose toolkits may be absent must still configure, and say what they found.
@@ -112,7 +113,7 @@ main() {
   begin_section "Packages"
   # xz unpacks a test's tokenizer.
   local packages=("${build_packages[@]}" xz-utils)
-  [[ $quick == yes ]] || packages+=(clang clang-tidy)
+  [[ $quick == yes ]] || packages+=(clang clang-tidy libclang-rt-dev)
   install_packages "${packages[@]}"
   check_with_gcc
   if [[ $quick == no ]]; then

@@ -7,10 +7,9 @@
 #include <thread>
 #include <vector>
 
-#include "convert/hf_config.h"
-#include "convert/tensor_plan.h"
 #include "models/gguf.h"
 #include "tests/convert/checkpoint_folder.h"
+#include "tests/convert/zero_checkpoint.h"
 #include "tests/examples/program.h"
 #include "tests/temporary_folder.h"
 
@@ -84,32 +83,39 @@ TEST_CASE("l2a-convert --help teaches by example") {
   CHECK(contains(run({"--version"}).out, "l2a-convert "));
 }
 
-// A checkpoint whose embedding is 512 MiB of zeros, a hole in the file: long enough to convert for
-// a signal to meet it.
+// An embedding of 512 MiB: long enough to convert for a signal to meet it.
 void write_large_checkpoint(const TemporaryFolder& model) {
-  model.write("config.json",
-              R"({"architectures": ["LlamaForCausalLM"], "vocab_size": 4194304, "hidden_size": 32,
+  test::write_zero_checkpoint(
+      model,
+      R"({"architectures": ["LlamaForCausalLM"], "vocab_size": 4194304, "hidden_size": 32,
       "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "max_position_embeddings": 64,
       "rms_norm_eps": 1e-6, "hidden_act": "silu", "tie_word_embeddings": true})");
-  nlohmann::json header;
-  std::uint64_t offset = 0;
-  for (const PlannedTensor& planned : plan_tensors(HfConfig::read(model.path()))) {
-    std::uint64_t bytes = sizeof(float);
-    for (const std::int64_t extent : planned.shape) {
-      bytes *= static_cast<std::uint64_t>(extent);
-    }
-    header[planned.source] = {
-        {"dtype", "F32"}, {"shape", planned.shape}, {"data_offsets", {offset, offset + bytes}}};
-    offset += bytes;
-  }
-  const std::string text = header.dump();
-  const std::uint64_t length = text.size();
-  const auto path =
-      model.write("model.safetensors",
-                  std::string(reinterpret_cast<const char*>(&length), sizeof length) + text);
-  std::filesystem::resize_file(path, sizeof length + length + offset);
 }
 
+TEST_CASE("l2a-convert needs memory for two of the largest tensors and 200 MB, not for the model") {
+  // The sanitizer keeps freed memory, and a shadow of all of it.
+  if (test::kAddressSanitizer) return;
+  const TemporaryFolder source, folder;
+  constexpr std::int64_t kHidden = 1024, kFeedForward = 8192, kLayers = 12;
+  test::write_zero_checkpoint(
+      source,
+      concat(R"({"architectures": ["LlamaForCausalLM"], "vocab_size": 512, "hidden_size": )",
+             kHidden, R"(, "intermediate_size": )", kFeedForward, R"(, "num_hidden_layers": )",
+             kLayers,
+             R"(, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 32,
+      "max_position_embeddings": 64, "rms_norm_eps": 1e-6, "hidden_act": "silu", "tie_word_embeddings": true})"));
+  const std::size_t largest = kHidden * kFeedForward * sizeof(float);
+  const std::size_t bound = 2 * largest + 200'000'000;
+  const std::size_t model = 3 * kLayers * largest;
+  REQUIRE(model / 2 > 2 * bound);  // in f16
+  const std::string half = (folder / "a.gguf").string();
+  const Ended from_folder = run({source.path().string(), "-o", half});
+  CHECK(from_folder.code == 0);
+  CHECK(from_folder.peak_memory < bound);
+  const Ended from_file = run({half, "-o", (folder / "b.gguf").string(), "--type", "q8_0"});
+  CHECK(from_file.code == 0);
+  CHECK(from_file.peak_memory < bound);
+}
 void wait_for_file_in(const TemporaryFolder& folder, Program& program) {
   while (folder.entries() == 0 && program.is_running()) {
     std::this_thread::sleep_for(std::chrono::milliseconds(1));

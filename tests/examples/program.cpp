@@ -162,7 +162,7 @@ Program::~Program() {
 
 bool Program::is_running() {
   int status = 0;
-  if (!status_ && waitpid(child_, &status, WNOHANG) == child_) status_ = status;
+  if (!status_ && wait4(child_, &status, WNOHANG, &used_) == child_) status_ = status;
   return !status_;
 }
 
@@ -212,7 +212,7 @@ Ended Program::wait() {
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
   return {WIFEXITED(*status_) ? WEXITSTATUS(*status_) : -WTERMSIG(*status_), shown(),
-          read_file(logs_ / "err")};
+          read_file(logs_ / "err"), static_cast<std::size_t>(used_.ru_maxrss) * 1024};
 }
 
 Ended run(const std::string& name, std::vector<std::string> arguments, const Setup& setup) {

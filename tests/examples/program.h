@@ -1,6 +1,7 @@
 // The programs as their users run them: command line, standard streams, exit code.
 #pragma once
 
+#include <sys/resource.h>
 #include <sys/types.h>
 
 #include <filesystem>
@@ -44,6 +45,7 @@ struct Setup {
 struct Ended {
   int code;  // -n: killed by signal n
   std::string out, err;
+  std::size_t peak_memory = 0;  // bytes that were resident at once
 };
 
 // Whether pseudo-terminals can be had: a bare chroot has none, and tests that need one are skipped there.
@@ -81,6 +83,7 @@ class Program {
   int held_pipe_ = -1;
   std::string screen_;
   std::optional<int> status_;
+  rusage used_{};
 };
 
 Ended run(const std::string& name, std::vector<std::string> arguments, const Setup& setup = {});
