@@ -7,6 +7,7 @@
 #include <thread>
 #include <vector>
 
+#include "graph/error.h"
 #include "models/gguf.h"
 #include "tests/convert/checkpoint_folder.h"
 #include "tests/convert/zero_checkpoint.h"
