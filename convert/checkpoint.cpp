@@ -14,6 +14,31 @@ std::int64_t SourceTensor::rows() const {
   return values / row_length();
 }
 
+ReadRows permuted_rows(ReadRows read, std::int64_t length,
+                       std::function<std::int64_t(std::int64_t row)> source) {
+  return [read = std::move(read), length, source = std::move(source)](std::int64_t first,
+                                                                      std::span<float> out) {
+    const auto width = static_cast<std::size_t>(length);
+    for (std::size_t at = 0; at < out.size(); at += width) {
+      read(source(first + static_cast<std::int64_t>(at / width)), out.subspan(at, width));
+    }
+  };
+}
+
+namespace {
+
+// A token whose id no row of the embedding stands for would be read past its end.
+void require_fitting_tokenizer(const GgufFile& file, const ModelConfig& config) {
+  if (!TokenizerData::present(file) || !file.has("tokenizer.ggml.tokens")) return;
+  const std::size_t tokens = file.get_strings("tokenizer.ggml.tokens").size();
+  if (tokens > static_cast<std::size_t>(config.vocabulary)) {
+    throw FileError(concat(file.path().string(), ": tokenizer.ggml.tokens has ", tokens,
+                           " entries; the embedding has ", config.vocabulary, " rows"));
+  }
+}
+
+}  // namespace
+
 Checkpoint open_gguf_checkpoint(const std::filesystem::path& path) {
   const auto file = GgufFile::open(path);
   Checkpoint checkpoint;
@@ -24,6 +49,10 @@ Checkpoint open_gguf_checkpoint(const std::filesystem::path& path) {
   checkpoint.attention_bias = file->find_tensor("blk.0.attn_q.bias") != nullptr;
   checkpoint.output_bias = file->find_tensor("blk.0.attn_output.bias") != nullptr;
   checkpoint.inputs.push_back(path);
+  require_fitting_tokenizer(*file, checkpoint.config);
+  if (TokenizerData::present(*file)) {
+    checkpoint.tokenizer = [file] { return TokenizerData::from_gguf(*file); };
+  }
   for (const GgufTensor& tensor : file->tensors()) {
     if (tensor.dtype == Dtype::i32) {
       throw FileError(

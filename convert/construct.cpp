@@ -83,6 +83,7 @@ void make_l2a(Checkpoint& checkpoint, const L2aConstruction& construction) {
           construction.zero_global_output && name.find(".attn_output_global.") != std::string::npos;
       SourceTensor copy = silent ? zeros(name, tensor.shape, tensor.always_f32) : tensor;
       copy.name = name;
+      copy.stored = tensor.stored;
       global.push_back(std::move(copy));
     }
     tensors.push_back(std::move(tensor));

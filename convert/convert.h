@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <functional>
 #include <map>
 #include <string>
 #include <string_view>
@@ -11,6 +10,7 @@
 
 #include "convert/checkpoint.h"
 #include "convert/recipe.h"
+#include "convert/tensor_stream.h"
 #include "graph/dtype.h"
 
 namespace l2a {
@@ -18,14 +18,10 @@ namespace l2a {
 // By the name of a matrix, a factor for each of its columns (encode.h).
 using Importance = std::map<std::string, std::vector<float>, std::less<>>;
 
-struct WriteOptions {
+struct WriteOptions : StreamOptions {
   std::filesystem::path target;            // replaced when it exists
   const Recipe* recipe = nullptr;          // of recipes()
   const Importance* importance = nullptr;  // used by the types whose scales are searched for
-  int threads = 0;                         // 0: one for each CPU that this process may use
-  bool allow_nan = false;  // pass on NaN and infinities where the type can hold them
-  // Called as data is written, with bytes of the output's tensor data.
-  std::function<void(std::uint64_t done, std::uint64_t total, std::string_view tensor)> progress;
 };
 
 struct ConvertResult {

@@ -37,7 +37,7 @@ GgufWriter::~GgufWriter() = default;
 
 void GgufWriter::add_tensor(std::string_view name, Dtype dtype,
                             std::span<const std::int64_t> shape) {
-  const std::string what = concat(file_.target().string(), ": tensor ", quote(name));
+  const std::string what = concat(file_.name(), ": tensor ", quote(name));
   if (std::any_of(tensors_.begin(), tensors_.end(),
                   [&](const Tensor& t) { return t.name == name; })) {
     throw FileError(concat(what, " is declared twice"));
@@ -100,7 +100,7 @@ void GgufWriter::write(std::span<const std::byte> piece) {
     return;
   }
   if (current_ == tensors_.size() || piece.size() > tensors_[current_].bytes - written_) {
-    throw FileError(concat(file_.target().string(), ": more data than the declared tensors hold"));
+    throw FileError(concat(file_.name(), ": more data than the declared tensors hold"));
   }
   file_.write(piece);
   XXH3_64bits_update(hash_->state, piece.data(), piece.size());
@@ -119,8 +119,8 @@ void GgufWriter::finish() {
     write_header();
   }
   if (current_ != tensors_.size()) {
-    throw FileError(concat(file_.target().string(), ": the data of tensor ",
-                           quote(tensors_[current_].name), " is incomplete"));
+    throw FileError(concat(file_.name(), ": the data of tensor ", quote(tensors_[current_].name),
+                           " is incomplete"));
   }
   file_.overwrite(hashes_offset_, std::as_bytes(std::span(hashes_)));
   file_.commit();

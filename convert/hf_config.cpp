@@ -1,11 +1,11 @@
 #include "convert/hf_config.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <limits>
 #include <string_view>
 
+#include "convert/hf_architecture.h"
 #include "convert/json_file.h"
 #include "graph/error.h"
 #include "models/quote.h"
@@ -18,34 +18,19 @@ constexpr std::int64_t kMaxExtent = std::int64_t{1} << 28;
 constexpr std::int64_t kMaxLayers = 4096;
 constexpr std::int64_t kMaxPositions = std::numeric_limits<std::int32_t>::max();
 
-struct Architecture {
-  std::string_view name;
-  Family family;
-  const char* gguf;
-  bool l2a;
-};
-constexpr std::array<Architecture, 6> kArchitectures = {{
-    {"Qwen2ForCausalLM", Family::qwen2, "qwen2", false},
-    {"Qwen3ForCausalLM", Family::qwen3, "qwen3", false},
-    {"LlamaForCausalLM", Family::llama, "llama", false},
-    {"L2AQwen2ForCausalLM", Family::qwen2, "l2a-qwen2", true},
-    {"L2AQwen3ForCausalLM", Family::qwen3, "l2a-qwen3", true},
-    {"L2ALlamaForCausalLM", Family::llama, "l2a-llama", true},
-}};
-
-const Architecture& read_architecture(const JsonFields& fields) {
+const HfArchitecture& read_architecture(const JsonFields& fields) {
   const Json& names = fields.get("architectures");
   if (!names.is_array() || names.size() != 1 || !names[0].is_string()) {
     fields.fail("architectures", "a list of one name was expected");
   }
   const auto& name = names[0].get_ref<const std::string&>();
-  for (const Architecture& known : kArchitectures) {
+  for (const HfArchitecture& known : kHfArchitectures) {
     if (known.name == name) {
       return known;
     }
   }
   std::string supported;
-  for (const Architecture& known : kArchitectures) {
+  for (const HfArchitecture& known : kHfArchitectures) {
     supported += (supported.empty() ? "" : ", ") + std::string(known.name);
   }
   fields.fail("architectures",
@@ -161,14 +146,6 @@ L2aConfig read_l2a(const JsonFields& fields, std::int64_t layers) {
     fields.fail("l2a_mode", concat("is ", quote(mode), "; 'add' or 'widen' was expected"));
   }
   l2a.mode = mode == "add" ? L2aMode::add : L2aMode::widen;
-  const std::string input = fields.string("sig_input_type", "hidden_linearproj");
-  if (input != "hidden_linearproj") {
-    fields.fail("sig_input_type",
-                concat(quote(input), " is not supported; 'hidden_linearproj' is"));
-  }
-  if (!fields.boolean("sigmoid_linear", true)) {
-    fields.fail("sigmoid_linear", "false is not supported; the router must be a linear projection");
-  }
   l2a.window = fields.integer("sliding_window", 1, kMaxPositions);
   l2a.sinks = fields.integer("l2a_sinks", 0, kMaxPositions, 0);
   if (l2a.sinks != 0 && l2a.mode == L2aMode::add) {
@@ -185,10 +162,34 @@ L2aConfig read_l2a(const JsonFields& fields, std::int64_t layers) {
   return l2a;
 }
 
-// What a dense model may not have: these change its results and are not implemented.
-void refuse_sliding_window(const JsonFields& fields) {
+// As the paper's code decides: the first dimension whatever sigmoid_linear says, else the projection or the mean.
+RouterForm read_router_form(const JsonFields& fields) {
+  const std::string input = fields.string("sig_input_type", "hidden_linearproj");
+  if (input == "hidden_firstdim") {
+    return RouterForm::first_dimension;
+  }
+  if (input != "hidden_linearproj") {
+    fields.fail(
+        "sig_input_type",
+        concat(quote(input), " is not supported; 'hidden_linearproj' and 'hidden_firstdim' are"));
+  }
+  return fields.boolean("sigmoid_linear", true) ? RouterForm::projection : RouterForm::mean;
+}
+
+// A dense model's layers all see everything here: a window that would hide a key is refused. Layers from
+// max_window_layers on have the window; the fallbacks are those of the Hugging Face classes.
+void refuse_sliding_window(const JsonFields& fields, const ModelConfig& model) {
   if (fields.boolean("use_sliding_window", false)) {
-    fields.fail("use_sliding_window", "true is not supported in a dense model");
+    const std::int64_t window = fields.integer("sliding_window", 0, kMaxPositions, 4096);
+    const std::int64_t first = fields.integer("max_window_layers", 0, kMaxLayers, 28);
+    if (window >= model.context) {
+      return;
+    }
+    if (first < model.layers) {
+      fields.fail("use_sliding_window",
+                  concat("true is not supported in a dense model: layers ", first, " to ",
+                         model.layers - 1, " would see ", window, " tokens of ", model.context));
+    }
   }
   if (const Json* types = fields.find("layer_types"); types != nullptr && types->is_array()) {
     if (std::any_of(types->begin(), types->end(),
@@ -196,6 +197,40 @@ void refuse_sliding_window(const JsonFields& fields) {
       fields.fail("layer_types", "only 'full_attention' layers are supported in a dense model");
     }
   }
+}
+
+// Quantized checkpoints are refused but for F8_E4M3 weights with scales, which convert exactly.
+void read_quantization(HfConfig& config, const JsonFields& fields) {
+  const Json* object = fields.find("quantization_config");
+  if (object == nullptr) {
+    return;
+  }
+  if (!object->is_object()) {
+    fields.fail("quantization_config", "an object was expected");
+  }
+  const JsonFields quantization(*object, fields.origin(), "quantization_config.");
+  if (const std::string method = quantization.string("quant_method"); method != "fp8") {
+    quantization.fail("quant_method", concat(quote(method),
+                                             " is not supported; F32, F16, BF16 and 'fp8' "
+                                             "checkpoints are"));
+  }
+  if (const std::string format = quantization.string("fmt", "e4m3"); format != "e4m3") {
+    quantization.fail("fmt", concat(quote(format), " is not supported; 'e4m3' is"));
+  }
+  config.scaled_float8 = true;
+  const Json* block = quantization.find("weight_block_size");
+  if (block == nullptr) {
+    return;
+  }
+  const auto is_extent = [](const Json& value) {
+    return value.is_number_unsigned() && value.get<std::uint64_t>() >= 1 &&
+           value.get<std::uint64_t>() <= static_cast<std::uint64_t>(kMaxExtent);
+  };
+  if (!block->is_array() || block->size() != 2 || !is_extent((*block)[0]) ||
+      !is_extent((*block)[1])) {
+    quantization.fail("weight_block_size", "a list of two positive sizes was expected");
+  }
+  config.scale_block = {(*block)[0].get<std::int64_t>(), (*block)[1].get<std::int64_t>()};
 }
 
 std::optional<std::int64_t> read_token_id(const JsonFields& fields, const std::string& name,
@@ -231,13 +266,10 @@ HfConfig HfConfig::read(const std::filesystem::path& folder) {
   const std::string origin = path.string();
   const Json root = read_json_object(path);
   const JsonFields fields(root, origin);
-  const Architecture& architecture = read_architecture(fields);
-  if (fields.has("quantization_config")) {
-    fields.fail("quantization_config",
-                "quantized checkpoints are not supported; F32, F16 or BF16 ones are");
-  }
+  const HfArchitecture& architecture = read_architecture(fields);
 
   HfConfig config{};
+  read_quantization(config, fields);
   ModelConfig& model = config.model;
   model.architecture = architecture.gguf;
   model.name = std::filesystem::weakly_canonical(folder).filename().string();
@@ -276,8 +308,9 @@ HfConfig HfConfig::read(const std::filesystem::path& folder) {
   read_rope(model, root, fields);
   if (architecture.l2a) {
     model.l2a = read_l2a(fields, model.layers);
+    config.router_form = read_router_form(fields);
   } else {
-    refuse_sliding_window(fields);
+    refuse_sliding_window(fields, model);
   }
 
   // generation_config.json is what generation uses; config.json fills in.

@@ -13,11 +13,6 @@ namespace {
 
 using Kind = TokenizerData::Kind;
 
-// The expression of the Qwen2 and Qwen3 tokenizers, by which they are recognised.
-constexpr std::string_view kQwen2Regex =
-    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|)"
-    R"(\s*[\r\n]+|\s+(?!\S)|\s+)";
-
 // The object in a field, or an empty one: absent and null parts of a tokenizer are the same.
 // `name` is no std::string: GCC 13 and 14 would take the result for a reference into a temporary.
 const Json& object_or_empty(const JsonFields& fields, const char* name) {
@@ -48,7 +43,7 @@ std::string recognise_pre_tokenizer(const JsonFields& fields) {
     const bool bytes = has_values(second, {{"type", "ByteLevel"}, {"add_prefix_space", false}});
     if (bytes && has_values(second, {{"use_regex", false}}) &&
         has_values(first, {{"type", "Split"},
-                           {"pattern", {{"Regex", kQwen2Regex}}},
+                           {"pattern", {{"Regex", kHfQwen2Regex}}},
                            {"behavior", "Isolated"},
                            {"invert", false}})) {
       return "qwen2";

@@ -4,12 +4,18 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "convert/hf_config.h"
 #include "models/tokenizer.h"
 
 namespace l2a {
+
+// The expression of the Qwen2 and Qwen3 tokenizers, by which they are recognised.
+inline constexpr std::string_view kHfQwen2Regex =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|)"
+    R"(\s*[\r\n]+|\s+(?!\S)|\s+)";
 
 struct HfTokenizer {
   TokenizerData data;

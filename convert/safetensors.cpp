@@ -1,6 +1,7 @@
 #include "convert/safetensors.h"
 
 #include <array>
+#include <cmath>
 #include <cstring>
 #include <limits>
 #include <optional>
@@ -97,6 +98,25 @@ SafetensorsTensor read_entry(const std::string& origin, const std::string& name,
   }
   tensor.data = data.subspan(static_cast<std::size_t>(offsets[0]), static_cast<std::size_t>(bytes));
   return tensor;
+}
+
+// The 256 values of F8_E4M3: a sign, four bits of exponent with bias 7, three of mantissa. There is no infinity, and
+// all ones is NaN, so that the largest value is 448. Format: arXiv 2209.05433.
+float f8_e4m3_to_float(std::uint8_t bits) {
+  static const std::array<float, 256> kValues = [] {
+    std::array<float, 256> values{};
+    for (int code = 0; code < 128; ++code) {
+      const int exponent = code >> 3, mantissa = code & 7;
+      const float magnitude = code == 0x7f ? std::numeric_limits<float>::quiet_NaN()
+                              : exponent == 0
+                                  ? std::ldexp(static_cast<float>(mantissa), -9)
+                                  : std::ldexp(static_cast<float>(8 + mantissa), exponent - 10);
+      values[static_cast<std::size_t>(code)] = magnitude;
+      values[static_cast<std::size_t>(code) + 128] = -magnitude;
+    }
+    return values;
+  }();
+  return kValues[bits];
 }
 
 template <class Stored, class Convert>
@@ -222,6 +242,9 @@ void read_floats(const SafetensorsTensor& tensor, std::int64_t first, std::span<
       return;
     case SafetensorsType::bf16:
       convert_values<std::uint16_t>(from, out, bf16_to_float);
+      return;
+    case SafetensorsType::f8_e4m3:
+      convert_values<std::uint8_t>(from, out, f8_e4m3_to_float);
       return;
     default:
       throw Error(concat("tensor ", quote(tensor.name), ": ", safetensors_type_name(tensor.type),

@@ -61,8 +61,8 @@ class Safetensors {
   std::vector<std::shared_ptr<const MappedFile>> mappings_;
 };
 
-// Values `first`, `first + 1`, ... of a F64, F32, F16 or BF16 tensor as floats, as many as `out`
-// holds. Throws Error for another type or values past the end.
+// Values `first`, `first + 1`, ... of a F64, F32, F16, BF16 or F8_E4M3 tensor as floats, as many as
+// `out` holds. Throws Error for another type or values past the end.
 void read_floats(const SafetensorsTensor& tensor, std::int64_t first, std::span<float> out);
 
 }  // namespace l2a

@@ -8,13 +8,18 @@
 
 namespace l2a {
 
-SafetensorsWriter::SafetensorsWriter(std::filesystem::path target) : file_(std::move(target)) {}
+SafetensorsWriter::SafetensorsWriter(std::filesystem::path target,
+                                     const std::filesystem::path& shown)
+    : file_(std::move(target), shown) {}
+
+void SafetensorsWriter::set_metadata(const std::string& key, std::string_view value) {
+  header_["__metadata__"][key] = value;
+}
 
 void SafetensorsWriter::add_tensor(const std::string& name, SafetensorsType type,
                                    std::span<const std::int64_t> shape) {
   if (header_.contains(name)) {
-    throw FileError(
-        concat(file_.target().string(), ": tensor ", quote(name), " is declared twice"));
+    throw FileError(concat(file_.name(), ": tensor ", quote(name), " is declared twice"));
   }
   if (std::any_of(shape.begin(), shape.end(), [](std::int64_t extent) { return extent < 0; })) {
     throw Error(
@@ -45,7 +50,7 @@ void SafetensorsWriter::write(std::span<const std::byte> piece) {
     write_header();
   }
   if (piece.size() > declared_ - written_) {
-    throw FileError(concat(file_.target().string(), ": more data than the declared tensors hold"));
+    throw FileError(concat(file_.name(), ": more data than the declared tensors hold"));
   }
   file_.write(piece);
   written_ += piece.size();
@@ -54,8 +59,7 @@ void SafetensorsWriter::write(std::span<const std::byte> piece) {
 void SafetensorsWriter::finish() {
   write({});
   if (written_ != declared_) {
-    throw FileError(
-        concat(file_.target().string(), ": ", declared_ - written_, " bytes of data are missing"));
+    throw FileError(concat(file_.name(), ": ", declared_ - written_, " bytes of data are missing"));
   }
   file_.commit();
 }

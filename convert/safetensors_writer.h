@@ -17,8 +17,10 @@ namespace l2a {
 
 class SafetensorsWriter {
  public:
-  // See TemporaryFile for what this throws and leaves.
-  explicit SafetensorsWriter(std::filesystem::path target);
+  // See TemporaryFile for what this throws and leaves, and for `shown`.
+  explicit SafetensorsWriter(std::filesystem::path target, const std::filesystem::path& shown = {});
+
+  void set_metadata(const std::string& key, std::string_view value);
 
   // Throws FileError for a name declared before, and Error for an extent that is negative.
   void add_tensor(const std::string& name, SafetensorsType type,
@@ -33,6 +35,7 @@ class SafetensorsWriter {
 
   // Throws FileError when more or fewer bytes were written than the tensors have.
   void finish();
+  std::uint64_t file_bytes() const { return file_.size(); }
 
  private:
   void write_header();

@@ -41,14 +41,13 @@ class SignalsBlocked {
   sigset_t before_{};
 };
 
-std::size_t claim_slot(const std::filesystem::path& target) {
+std::size_t claim_slot(const std::string& name) {
   for (std::size_t i = 0; i < slots.size(); ++i) {
     if (!slots[i].claimed.exchange(true)) {
       return i;
     }
   }
-  throw FileError(
-      concat(target.string(), ": more than ", slots.size(), " files are being written"));
+  throw FileError(concat(name, ": more than ", slots.size(), " files are being written"));
 }
 
 void release_slot(std::size_t slot) {
@@ -63,13 +62,13 @@ std::filesystem::path unused_name(const std::filesystem::path& folder) {
 
 }  // namespace
 
-TemporaryFile::TemporaryFile(std::filesystem::path target) : target_(std::move(target)) {
+TemporaryFile::TemporaryFile(std::filesystem::path target, const std::filesystem::path& shown)
+    : target_(std::move(target)), name_((shown.empty() ? target_ : shown).string()) {
   struct stat status {};
   if (::stat(target_.c_str(), &status) == 0 && !S_ISREG(status.st_mode)) {
-    throw FileError(
-        concat(target_.string(), ": exists and is not a regular file; it is left alone"));
+    throw FileError(concat(name_, ": exists and is not a regular file; it is left alone"));
   }
-  slot_ = claim_slot(target_);
+  slot_ = claim_slot(name_);
   const SignalsBlocked blocked;
   do {
     path_ = unused_name(target_.parent_path());
@@ -100,7 +99,7 @@ TemporaryFile::~TemporaryFile() {
 }
 
 void TemporaryFile::fail(const char* action) const {
-  throw FileError(concat(target_.string(), ": ", action, ": ", std::strerror(errno)));
+  throw FileError(concat(name_, ": ", action, ": ", std::strerror(errno)));
 }
 
 void TemporaryFile::write_at(std::uint64_t offset, std::span<const std::byte> bytes) {
@@ -127,7 +126,7 @@ void TemporaryFile::write(std::span<const std::byte> bytes) {
 
 void TemporaryFile::overwrite(std::uint64_t offset, std::span<const std::byte> bytes) {
   if (offset > size_ || bytes.size() > size_ - offset) {
-    throw FileError(concat(target_.string(), ": bytes that were not written cannot be replaced"));
+    throw FileError(concat(name_, ": bytes that were not written cannot be replaced"));
   }
   write_at(offset, bytes);
 }

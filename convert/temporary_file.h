@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <span>
+#include <string>
 
 namespace l2a {
 
@@ -13,14 +14,14 @@ namespace l2a {
 class TemporaryFile {
  public:
   // Throws when the folder is missing or not writable, or the target exists and is not a regular
-  // file.
-  explicit TemporaryFile(std::filesystem::path target);
+  // file. `shown` names the file in messages where its folder is to be renamed too.
+  explicit TemporaryFile(std::filesystem::path target, const std::filesystem::path& shown = {});
   ~TemporaryFile();
   TemporaryFile(const TemporaryFile&) = delete;
   TemporaryFile& operator=(const TemporaryFile&) = delete;
 
-  const std::filesystem::path& target() const { return target_; }
-  std::uint64_t size() const { return size_; }  // bytes appended
+  const std::string& name() const { return name_; }  // in messages
+  std::uint64_t size() const { return size_; }       // bytes appended
 
   void write(std::span<const std::byte> bytes);  // appends
   void overwrite(std::uint64_t offset,
@@ -32,6 +33,7 @@ class TemporaryFile {
   [[noreturn]] void fail(const char* action) const;
 
   std::filesystem::path target_;
+  std::string name_;
   std::filesystem::path path_;
   std::uint64_t size_ = 0;
   int fd_ = -1;

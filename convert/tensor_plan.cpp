@@ -81,8 +81,13 @@ class Planner {
   void add_router(const std::string& from, const std::string& to) {
     // Routing is a discrete decision: its weights keep every bit (design: the router is float32
     // always).
-    add(from + "self_attn.sigmoid_linear.weight", to + "attn_router.weight", {1, model_.hidden})
-        .always_f32 = true;
+    PlannedTensor& router = add(from + "self_attn.sigmoid_linear.weight", to + "attn_router.weight",
+                                {1, model_.hidden});
+    router.always_f32 = true;
+    if (config_.router_form != RouterForm::projection) {
+      router.constant = router_row();
+      return;
+    }
     if (model_.l2a->mode == L2aMode::widen) {
       PlannedTensor& bias =
           add(from + "self_attn.sigmoid_linear.bias", to + "attn_router.bias", {1});
@@ -91,12 +96,35 @@ class Planner {
     }
   }
 
+  // The weights that make a projection of a router that is none.
+  std::vector<float> router_row() const {
+    const auto size = static_cast<std::size_t>(model_.hidden);
+    if (config_.router_form == RouterForm::mean) {
+      return std::vector<float>(size, 1.0f / static_cast<float>(size));
+    }
+    std::vector<float> row(size, 0.0f);
+    row.front() = 1.0f;
+    return row;
+  }
+
   const HfConfig& config_;
   const ModelConfig& model_;
   std::vector<PlannedTensor> tensors_;
 };
 
 }  // namespace
+
+std::int64_t rotated_half_row(const PlannedTensor& planned, std::int64_t row) {
+  const std::int64_t head_dim = planned.shape[0] / planned.interleaved_heads;
+  const std::int64_t in_head = row % head_dim;
+  return row - in_head + (in_head % 2) * (head_dim / 2) + in_head / 2;
+}
+
+std::int64_t interleaved_row(const PlannedTensor& planned, std::int64_t row) {
+  const std::int64_t half = planned.shape[0] / planned.interleaved_heads / 2;
+  const std::int64_t in_head = row % (2 * half);
+  return row - in_head + 2 * (in_head % half) + in_head / half;
+}
 
 std::vector<PlannedTensor> plan_tensors(const HfConfig& config) { return Planner(config).plan(); }
 

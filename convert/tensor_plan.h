@@ -19,7 +19,13 @@ struct PlannedTensor {
   std::int64_t interleaved_heads = 0;
   bool always_f32 = false;
   bool optional = false;  // left out when the checkpoint has none
+  // Its values where they follow from the configuration: the checkpoint is not read for them.
+  std::vector<float> constant{};
 };
+
+// Of a tensor with interleaved heads, the row of the checkpoint that is row `row` in GGUF, and the other way round.
+std::int64_t rotated_half_row(const PlannedTensor& planned, std::int64_t row);
+std::int64_t interleaved_row(const PlannedTensor& planned, std::int64_t row);
 
 // In the order in which they are written.
 std::vector<PlannedTensor> plan_tensors(const HfConfig& config);

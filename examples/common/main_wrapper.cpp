@@ -11,6 +11,7 @@
 #include <sstream>
 #include <string>
 
+#include "convert/output_folder.h"
 #include "convert/temporary_file.h"
 
 namespace l2a {
@@ -18,6 +19,7 @@ namespace {
 
 void handle_signal(int signal) {
   remove_temporary_files();
+  remove_output_folder();
   ::_exit(128 + signal);
 }
 
