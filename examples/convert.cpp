@@ -1,5 +1,5 @@
 // l2a-convert: a Hugging Face checkpoint folder or a GGUF file becomes a GGUF file: quantized, made an
-// L2A model, pruned.
+// L2A model, pruned. Or it becomes such a folder again.
 #include "convert/convert.h"
 
 #include <filesystem>
@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "convert/construct.h"
+#include "convert/hf_writer.h"
 #include "examples/common/main_wrapper.h"
 #include "examples/common/progress.h"
 #include "models/kv_cache.h"
@@ -24,7 +25,7 @@ constexpr const char* kDescription =
     "(or its\n"
     "shards and index), and for text tokenizer.json and tokenizer_config.json. Dense files load in "
     "other\n"
-    "GGUF programs too; L2A files load in l2a.";
+    "GGUF programs too; L2A files load in l2a. --to-hf writes such a folder instead.";
 
 constexpr const char* kExamples =
     "Types: f32 keeps every bit; bf16 keeps bf16 checkpoints exactly; f16 (default) is read "
@@ -37,13 +38,14 @@ constexpr const char* kExamples =
     "  l2a-convert qwen3-0.6b-f16.gguf -o qwen3-0.6b-q8_0.gguf --type q8_0\n"
     "  l2a-convert Qwen3-0.6B -o l2a.gguf --type bf16 --l2a --window 4095\n"
     "  l2a-convert Qwen3-0.6B -o widen.gguf --l2a --l2a-mode widen --window 1024 --sinks 4\n"
-    "  l2a-convert l2a.gguf -o pruned.gguf --type bf16 --prune 1,3\n\n"
+    "  l2a-convert l2a.gguf -o pruned.gguf --type bf16 --prune 1,3\n"
+    "  l2a-convert tuned.gguf --to-hf Tuned\n\n"
     "The output appears under its name only when it is complete.\n"
     "Exit codes: 0 done, 1 failed (one line says why), 2 wrong usage, 130 interrupted.";
 
 struct Options {
-  std::string source, target;
-  std::string type = "f16";
+  std::string source, target, folder;
+  std::string type;  // empty: f16 in a GGUF file, the source's in a folder
   int threads = 0;
   bool allow_nan = false, quiet = false;
   bool l2a = false;
@@ -83,30 +85,59 @@ void transform(l2a::Checkpoint& checkpoint, const Options& options) {
   }
 }
 
+l2a::ConvertResult write(const l2a::Checkpoint& checkpoint, const Options& options,
+                         l2a::Progress& progress) {
+  const auto set_up = [&](l2a::StreamOptions& stream) {
+    stream.threads = options.threads;
+    stream.allow_nan = options.allow_nan;
+    stream.progress = [&](std::uint64_t done, std::uint64_t total, std::string_view tensor) {
+      progress.update(done, total, tensor);
+    };
+  };
+  if (!options.folder.empty()) {
+    l2a::HfWriteOptions folder;
+    set_up(folder);
+    folder.folder = options.folder;
+    folder.type = l2a::dtype_from_name(options.type);
+    return l2a::write_hf(checkpoint, folder);
+  }
+  l2a::WriteOptions file;
+  set_up(file);
+  file.target = options.target;
+  file.recipe = l2a::find_recipe(options.type.empty() ? "f16" : options.type);
+  return l2a::write_gguf(checkpoint, file);
+}
+
 int convert(const Options& options) {
   l2a::clean_up_on_signals();
   l2a::Progress progress(!options.quiet);
   l2a::Checkpoint checkpoint = l2a::open_checkpoint(options.source);
   transform(checkpoint, options);
-  l2a::WriteOptions write;
-  write.target = options.target;
-  write.recipe = l2a::find_recipe(options.type);
-  write.threads = options.threads;
-  write.allow_nan = options.allow_nan;
-  write.progress = [&](std::uint64_t done, std::uint64_t total, std::string_view tensor) {
-    progress.update(done, total, tensor);
-  };
-  const l2a::ConvertResult result = l2a::write_gguf(checkpoint, write);
+  const l2a::ConvertResult result = write(checkpoint, options, progress);
   progress.clear();
   for (const std::string& warning : result.warnings) {
     l2a::print_error(kProgram, "warning: " + warning);
   }
   if (!options.quiet) {
-    std::cerr << l2a::concat(options.target, ": ", result.architecture, ", ", result.tensors,
-                             " tensors, ", l2a::bytes_text(static_cast<double>(result.file_bytes)),
-                             ", ", l2a::seconds_text(progress.seconds()), "\n");
+    std::cerr << l2a::concat(options.target + options.folder, ": ", result.architecture, ", ",
+                             result.tensors, " tensors, ",
+                             l2a::bytes_text(static_cast<double>(result.file_bytes)), ", ",
+                             l2a::seconds_text(progress.seconds()), "\n");
   }
   return 0;
+}
+
+// What options mean together: a wrong usage too.
+void check_output(const Options& options) {
+  if (options.target.empty() && options.folder.empty()) {
+    throw CLI::RequiredError("--output FILE or --to-hf DIR");
+  }
+  const auto& type = options.type;
+  if (!options.folder.empty() && !type.empty() && type != "f32" && type != "f16" &&
+      type != "bf16") {
+    throw CLI::ValidationError(
+        "--type", l2a::concat("'", type, "' is not a type of --to-hf: f32, f16 and bf16 are"));
+  }
 }
 
 void add_l2a_options(CLI::App& app, Options& options) {
@@ -157,10 +188,15 @@ int main(int argc, char** argv) {
         ->required()
         ->check(l2a::not_empty())
         ->option_text("FOLDER|FILE.gguf");
-    app.add_option("-o,--output", options.target, "GGUF file to write; replaced when it exists")
-        ->required()
+    auto* output =
+        app.add_option("-o,--output", options.target, "GGUF file to write; replaced when it exists")
+            ->check(l2a::not_empty())
+            ->option_text("FILE.gguf");
+    app.add_option("--to-hf", options.folder,
+                   "Folder to write instead, for Hugging Face; must be new or empty")
         ->check(l2a::not_empty())
-        ->option_text("FILE.gguf REQUIRED");
+        ->excludes(output)
+        ->option_text("DIR");
     app.add_option("--type", options.type,
                    l2a::concat("Types of the matrices: ", l2a::recipe_names()))
         ->check(CLI::Validator(
@@ -169,7 +205,7 @@ int main(int argc, char** argv) {
               return l2a::concat("'", name, "' is none of ", l2a::recipe_names());
             },
             ""))
-        ->option_text("TYPE [f16]");
+        ->option_text("TYPE [f16; with --to-hf the source's, bf16 for quantized ones]");
     app.add_option("-t,--threads", options.threads,
                    "CPU threads; 0: as many as this process may use")
         ->check(CLI::Range(0, 1024))
@@ -182,6 +218,7 @@ int main(int argc, char** argv) {
                  "Pass NaN and infinities on instead of refusing them");
     app.add_flag("-q,--quiet", options.quiet,
                  "No progress and no summary; warnings and errors only");
+    app.final_callback([&] { check_output(options); });
     if (const auto code = l2a::parse_arguments(kProgram, app, argc, argv)) {
       return *code;
     }

@@ -10,6 +10,7 @@
 #include "models/gguf.h"
 #include "models/kv_cache.h"
 #include "models/model_config.h"
+#include "models/verify.h"
 #include "ops/route.h"
 
 namespace {
@@ -27,7 +28,9 @@ constexpr const char* kDescription =
 constexpr const char* kExamples =
     "Examples:\n"
     "  l2a-inspect model.gguf\n"
-    "  l2a-inspect model.gguf --tensors | grep router";
+    "  l2a-inspect model.gguf --tensors | grep router\n"
+    "  l2a-inspect model.gguf --verify && echo intact\n\n"
+    "Exit codes: 0 done, 1 failed or damaged, 2 wrong usage.";
 
 void line(const char* label, const std::string& text) {
   std::cout << std::left << std::setw(16) << label << std::right << text << "\n";
@@ -118,21 +121,51 @@ void show_tensors(const l2a::GgufFile& file) {
   }
 }
 
+// The exit code: 1 when a tensor is not what was written.
+int verify(const l2a::GgufFile& file) {
+  std::vector<std::string> damaged;
+  {
+    l2a::Progress progress(true);
+    damaged = l2a::damaged_tensors(
+        file, 0, [&](std::uint64_t done, std::uint64_t total, std::string_view tensor) {
+          progress.update(done, total, tensor);
+        });
+  }
+  for (const std::string& name : damaged) {
+    std::cout << l2a::printable(name) << "\tdiffers from its checksum\n";
+  }
+  const std::string path = file.path().string();
+  if (damaged.empty()) {
+    std::cout << concat(l2a::printable(path), ": ok, ", file.tensors().size(), " tensors\n");
+    return 0;
+  }
+  l2a::print_error(kProgram, concat(path, ": damaged: ", damaged.size(), " of ",
+                                    file.tensors().size(), " tensors differ"));
+  return 1;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   return l2a::run_program(kProgram, [&] {
     std::string path;
-    bool tensors = false;
+    bool tensors = false, check = false;
     CLI::App app(kDescription, kProgram);
     app.footer(kExamples);
     app.set_version_flag("--version", concat(kProgram, " ", L2A_VERSION));
     l2a::add_model_path(app, path);
-    app.add_flag("--tensors", tensors,
-                 "List every tensor instead: name, type, shape, bytes; works for any architecture");
+    auto* list = app.add_flag(
+        "--tensors", tensors,
+        "List every tensor instead: name, type, shape, bytes; works for any architecture");
+    app.add_flag("--verify", check,
+                 "Check every tensor against the checksum that the file has for it instead")
+        ->excludes(list);
     if (const auto code = l2a::parse_arguments(kProgram, app, argc, argv)) return *code;
     const auto file = l2a::GgufFile::open(path);
-    if (tensors) {
+    int result = 0;
+    if (check) {
+      result = verify(*file);
+    } else if (tensors) {
       show_tensors(*file);
     } else {
       const ModelConfig config = ModelConfig::from_gguf(*file);
@@ -142,6 +175,6 @@ int main(int argc, char** argv) {
       if (config.l2a) show_l2a(*config.l2a);
     }
     l2a::print("");
-    return 0;
+    return result;
   });
 }

@@ -2,7 +2,9 @@
 
 #include "backends/cpu/cpu_backend.h"
 #include "examples/common/main_wrapper.h"
+#include "examples/common/progress.h"
 #include "graph/error.h"
+#include "models/verify.h"
 #include "ops/reference_backend.h"
 
 namespace l2a {
@@ -35,12 +37,21 @@ void add_model_options(CLI::App& app, ModelOptions& options) {
   app.add_option("--type-kv", options.type_kv, "Type of the KV caches")
       ->check(CLI::IsMember({"f32", "f16", "bf16"}))
       ->option_text("f32|f16|bf16 [" + options.type_kv + "]");
+  app.add_flag("--verify", options.verify,
+               "Check every tensor against its checksum first; reads the whole file");
 }
 
 OpenModel open_model(const ModelOptions& options) {
   OpenModel open;
   open.cache_dtype = dtype_from_name(options.type_kv).value();
   open.file = GgufFile::open(options.path);
+  if (options.verify) {
+    Progress progress(true);
+    require_intact(*open.file, options.threads,
+                   [&](std::uint64_t done, std::uint64_t total, std::string_view tensor) {
+                     progress.update(done, total, tensor);
+                   });
+  }
   open.backend = make_backend(options);
   open.model = Model::load(open.file, open.backend);
   return open;

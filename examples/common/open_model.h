@@ -17,11 +17,12 @@ struct ModelOptions {
   std::string backend = "auto";
   int threads = 0;
   std::string type_kv;  // dtype of the KV caches; the program sets its default
+  bool verify = false;  // the checksums of the tensors, before they are used
 };
 
 // Adds MODEL, a GGUF file.
 void add_model_path(CLI::App& app, std::string& path);
-// Adds MODEL, --backend, --threads and --type-kv.
+// Adds MODEL, --backend, --threads, --type-kv and --verify.
 void add_model_options(CLI::App& app, ModelOptions& options);
 
 struct OpenModel {
