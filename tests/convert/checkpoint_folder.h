@@ -1,6 +1,8 @@
 // A small checkpoint of tests/data copied to where a test may damage it.
 #pragma once
 
+#include <cstdint>
+#include <cstring>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -33,6 +35,17 @@ class CheckpointFolder {
     auto json = nlohmann::json::parse(read_file(folder_ / file));
     edit(json);
     folder_.write(file, json.dump());
+  }
+
+  // Overwrites the first float of a tensor of model.safetensors, which holds F32.
+  void set_first_value(const std::string& tensor, float value) const {
+    std::string bytes = read_file(folder_ / "model.safetensors");
+    std::uint64_t header = 0;
+    std::memcpy(&header, bytes.data(), sizeof header);
+    const auto parsed = nlohmann::json::parse(bytes.substr(8, header));
+    std::memcpy(bytes.data() + 8 + header + parsed[tensor]["data_offsets"][0].get<std::size_t>(),
+                &value, sizeof value);
+    folder_.write("model.safetensors", bytes);
   }
 
  private:

@@ -15,6 +15,7 @@
 #include "graph/error.h"
 #include "models/gguf.h"
 #include "tests/convert/checkpoint_folder.h"
+#include "tests/models/edited_gguf.h"
 
 namespace l2a {
 namespace {
@@ -144,6 +145,52 @@ TEST_CASE("the keys of an L2A model say what its configuration says") {
   CHECK(file->find_tensor("blk.2.attn_router.weight") == nullptr);
 }
 
+TEST_CASE("a router that is no projection becomes the row of weights that does the same") {
+  const auto router_of = [](const json& fields) {
+    const CheckpointFolder model("l2a-qwen3-tiny");
+    model.edit_json("config.json", [&](json& config) { config.update(fields); });
+    convert(model.path(), model.path() / "out.gguf", Dtype::bf16);
+    const auto file = GgufFile::open(model.path() / "out.gguf");
+    for (const char* layer : {"0", "2"}) {
+      const GgufTensor* router = file->find_tensor(concat("blk.", layer, ".attn_router.weight"));
+      REQUIRE(router != nullptr);
+      CHECK(router->dtype == Dtype::f32);
+      CHECK(router->shape == std::vector<std::int64_t>{1, 64});
+    }
+    return as_floats(file->find_tensor("blk.1.attn_router.weight")->data);
+  };
+  std::vector<float> first(64, 0.0f);
+  first[0] = 1.0f;
+  CHECK(router_of({{"sig_input_type", "hidden_firstdim"}}) == first);
+  CHECK(router_of({{"sigmoid_linear", false}}) == std::vector<float>(64, 1.0f / 64));
+}
+
+TEST_CASE("NaN in a GGUF file is found even where its type stays") {
+  const TemporaryFolder folder;
+  convert(checkpoint("llama-tiny"), folder / "a.gguf", Dtype::f32);
+  std::vector<float> norm(64, 1.0f);
+  norm[63] = INFINITY;
+  test::EditedGguf(*GgufFile::open(folder / "a.gguf"))
+      .set_tensor("blk.1.ffn_norm.weight", {64}, norm)
+      .write(folder / "b.gguf");
+  CHECK(contains(
+      message_of<FileError>([&] { convert(folder / "b.gguf", folder / "c.gguf", Dtype::f32); }),
+      "'blk.1.ffn_norm.weight' holds inf"));
+  CHECK(folder.entries() == 2);
+}
+
+TEST_CASE("a GGUF file with more tokens than its embedding has rows is refused") {
+  const TemporaryFolder folder;
+  convert(checkpoint("qwen2-tiny"), folder / "a.gguf", Dtype::f32);
+  const std::vector<float> embedding(std::size_t{511} * 64, 0.5f);
+  test::EditedGguf(*GgufFile::open(folder / "a.gguf"))
+      .set_tensor("token_embd.weight", {511, 64}, embedding)
+      .write(folder / "b.gguf");
+  CHECK(contains(
+      message_of<FileError>([&] { convert(folder / "b.gguf", folder / "c.gguf", Dtype::f32); }),
+      "tokenizer.ggml.tokens has 512 entries; the embedding has 511 rows"));
+}
+
 TEST_CASE("an attention factor is written relative to yarn's usual one") {
   const CheckpointFolder model("qwen3-yarn-tiny");
   convert(model.path(), model.path() / "out.gguf", Dtype::f16);
@@ -182,17 +229,6 @@ TEST_CASE("progress ends at the total") {
   CHECK(last == expected);
 }
 
-// Overwrites the first float of a tensor in a F32 checkpoint.
-void set_first_value(const CheckpointFolder& model, const std::string& tensor, float value) {
-  std::string bytes = test::read_file(model.path() / "model.safetensors");
-  std::uint64_t header = 0;
-  std::memcpy(&header, bytes.data(), sizeof header);
-  const auto parsed = json::parse(bytes.substr(8, header));
-  std::memcpy(bytes.data() + 8 + header + parsed[tensor]["data_offsets"][0].get<std::size_t>(),
-              &value, sizeof value);
-  model.folder().write("model.safetensors", bytes);
-}
-
 TEST_CASE("a conversion that cannot succeed says why in one line and leaves nothing") {
   const auto failure = [](const char* name, Dtype type, auto damage) {
     const CheckpointFolder model(name);
@@ -206,7 +242,7 @@ TEST_CASE("a conversion that cannot succeed says why in one line and leaves noth
   };
   const auto with_value = [](float value) {
     return [value](const CheckpointFolder& model) {
-      set_first_value(model, "model.layers.2.mlp.up_proj.weight", value);
+      model.set_first_value("model.layers.2.mlp.up_proj.weight", value);
     };
   };
   const std::string up = "tensor 'model.layers.2.mlp.up_proj.weight'";

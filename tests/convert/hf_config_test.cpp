@@ -72,6 +72,19 @@ TEST_CASE("the L2A fields are read") {
   CHECK(paper.model.l2a->threshold == 0.97);
 }
 
+TEST_CASE("the router's form is decided as the paper's code decides it") {
+  const auto form = [](const json& fields) {
+    const CheckpointFolder model("l2a-qwen3-tiny");
+    model.edit_json("config.json", [&](json& config) { config.update(fields); });
+    return HfConfig::read(model.path()).router_form;
+  };
+  CHECK(form({{"x", 1}}) == RouterForm::projection);
+  CHECK(form({{"sigmoid_linear", false}}) == RouterForm::mean);
+  CHECK(form({{"sig_input_type", "hidden_firstdim"}}) == RouterForm::first_dimension);
+  CHECK(form({{"sig_input_type", "hidden_firstdim"}, {"sigmoid_linear", false}}) ==
+        RouterForm::first_dimension);
+}
+
 TEST_CASE("a required field that is missing is named") {
   for (const char* field :
        {"architectures", "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers",
@@ -110,17 +123,41 @@ TEST_CASE("what is not supported is refused and not guessed") {
   CHECK(contains(failure_with("qwen3-tiny", "architectures", {"GPT2LMHeadModel"}),
                  "'GPT2LMHeadModel'"));
   CHECK(contains(failure_with("qwen3-tiny", "hidden_act", "gelu"), "'gelu' is not supported"));
-  CHECK(contains(failure_with("qwen3-tiny", "use_sliding_window", true), "'use_sliding_window'"));
   CHECK(
       contains(failure_with("qwen3-tiny", "layer_types", {"sliding_attention"}), "'layer_types'"));
-  CHECK(contains(failure_with("qwen3-tiny", "quantization_config", json::object()), "quantized"));
+  CHECK(contains(failure_with("qwen3-tiny", "quantization_config", json::object()),
+                 "'quantization_config.quant_method': is missing"));
   CHECK(contains(
       failure_with("qwen3-tiny", "rope_parameters", {{"rope_type", "llama3"}, {"factor", 8.0}}),
       "'rope_parameters.rope_type': 'llama3' is not supported"));
   CHECK(contains(failure_with("qwen3-tiny", "rope_parameters", {{"rope_type", "yarn"}}),
                  "factor': is missing"));
   CHECK(contains(failure_with("l2a-qwen3-tiny", "sig_input_type", "query"), "'sig_input_type'"));
-  CHECK(contains(failure_with("l2a-qwen3-tiny", "sigmoid_linear", false), "'sigmoid_linear'"));
+}
+
+TEST_CASE("a dense sliding window is refused where it would hide a key, and never ignored") {
+  const auto read = [](const json& fields) {
+    return failure("qwen3-tiny", [&](json& config) { config.update(fields); });
+  };
+  // Three layers, 32768 positions. Without the other two fields the classes' own values count.
+  CHECK(read({{"use_sliding_window", true}}).empty());
+  CHECK(contains(read({{"use_sliding_window", true}, {"max_window_layers", 2}}),
+                 "layers 2 to 2 would see 4096 tokens of 32768"));
+  CHECK(contains(
+      read({{"use_sliding_window", true}, {"sliding_window", 32767}, {"max_window_layers", 0}}),
+      "'use_sliding_window'"));
+  CHECK(read({{"use_sliding_window", true}, {"sliding_window", 32768}, {"max_window_layers", 0}})
+            .empty());
+  CHECK(read({{"use_sliding_window", true}, {"sliding_window", 64}, {"max_window_layers", 3}})
+            .empty());
+  CHECK(read({{"use_sliding_window", false}, {"sliding_window", 64}, {"max_window_layers", 0}})
+            .empty());
+  CHECK(contains(read({{"use_sliding_window", true},
+                       {"sliding_window", 64},
+                       {"max_window_layers", 3},
+                       {"layer_types", {"full_attention", "full_attention", "sliding_attention"}}}),
+                 "'layer_types'"));
+  CHECK(contains(read({{"use_sliding_window", "yes"}}), "true or false"));
 }
 
 TEST_CASE("generation_config.json says which token ends generation") {

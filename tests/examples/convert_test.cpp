@@ -3,6 +3,7 @@
 #include <signal.h>
 
 #include <chrono>
+#include <limits>
 #include <string>
 #include <thread>
 #include <vector>
@@ -55,7 +56,9 @@ TEST_CASE("l2a-convert exits with 2 for wrong usage and 1 for failure, with one 
     check_fails(kProgram, arguments, code, says, {}, folder.path());
   };
   fails({}, 2, {"SOURCE"});
-  fails({"x"}, 2, {"--output"});
+  fails({"x"}, 2, {"--output", "--to-hf"});
+  fails({"x", "-o", target, "--to-hf", "y"}, 2, {"--output", "--to-hf"});
+  fails({"x", "--to-hf", "y", "--type", "q8_0"}, 2, {"--type", "q8_0", "bf16"});
   fails({"", "-o", target}, 2, {"SOURCE", "empty"});
   fails({source, "-o", ""}, 2, {"--output", "empty"});
   fails({source, "-o"}, 2, {"--output", "one value"});
@@ -67,12 +70,97 @@ TEST_CASE("l2a-convert exits with 2 for wrong usage and 1 for failure, with one 
   fails({source, "-o", "/dev/full"}, 1, {"/dev/full"});
 }
 
+TEST_CASE("l2a-convert --to-hf writes a folder that converts again") {
+  const TemporaryFolder folder;
+  const std::string file = (folder / "a.gguf").string(), out = (folder / "out").string();
+  REQUIRE(run({checkpoint("l2a-qwen3-tiny").string(), "-o", file, "--type", "bf16"}).code == 0);
+  const Ended back = run({file, "--to-hf", out});
+  CHECK(back.code == 0);
+  CHECK(back.out.empty());
+  CHECK(contains(back.err, "out: l2a-qwen3, 60 tensors, "));
+  CHECK(contains(test::read_file(folder / "out/config.json"), "\"l2a_qwen3\""));
+  CHECK(run({out, "-o", file, "-q"}).code == 0);
+  check_fails(kProgram, {file, "--to-hf", out}, 1, {out, "not an empty folder"}, {}, folder.path());
+  check_fails(kProgram, {out, "--to-hf", out}, 1, {out, "not an empty folder"}, {}, folder.path());
+  const Ended dense = run({checkpoint("qwen3-tiny").string(), "--to-hf", (folder / "l2a").string(),
+                           "--l2a", "--window", "64", "--type", "f32"});
+  CHECK(dense.code == 0);
+  CHECK(contains(test::read_file(folder / "l2a/config.json"), "L2AQwen3ForCausalLM"));
+}
+
+// The checkpoint after `damage`, converted to a file and to a folder: one line that holds all of `says`.
+template <class Damage>
+void check_refuses(std::string_view name, std::initializer_list<std::string_view> says,
+                   Damage damage) {
+  const test::CheckpointFolder model(name);
+  damage(model);
+  const TemporaryFolder folder;
+  const std::string source = model.path().string(), file = (folder / "a.gguf").string();
+  check_fails(kProgram, {source, "-o", file}, 1, says, {}, folder.path());
+  check_fails(kProgram, {source, "--to-hf", (folder / "hf").string()}, 1, says, {}, folder.path());
+}
+
+TEST_CASE("l2a-convert refuses bad input in one line and writes nothing") {
+  using nlohmann::json;
+  using test::CheckpointFolder;
+  const auto config = [](const char* field, const json& value) {
+    return [=](const CheckpointFolder& model) {
+      model.edit_json("config.json", [&](json& root) { root[field] = value; });
+    };
+  };
+  check_refuses("qwen3-tiny", {"model-00002-of-00002.safetensors", "is missing"},
+                [](const CheckpointFolder& model) {
+                  std::filesystem::remove(model.path() / "model-00002-of-00002.safetensors");
+                });
+  check_refuses("llama-tiny", {"'model.layers.3.input_layernorm.weight' is missing"},
+                config("num_hidden_layers", 4));
+  check_refuses("llama-tiny", {"has shape [160, 64]", "asks for [161, 64]"},
+                config("intermediate_size", 161));
+  check_refuses("llama-tiny", {"'architectures'", "'GPT2LMHeadModel' is not supported"},
+                config("architectures", {"GPT2LMHeadModel"}));
+  check_refuses(
+      "qwen3-tiny", {"'use_sliding_window'", "layers 0 to 2 would see 16 tokens"},
+      [](const CheckpointFolder& model) {
+        model.edit_json("config.json", [](json& root) {
+          root.update(
+              {{"use_sliding_window", true}, {"sliding_window", 16}, {"max_window_layers", 0}});
+        });
+      });
+  check_refuses("qwen2-tiny", {"tokenizer.json", "vocab_size allows 0 to 511"},
+                [](const CheckpointFolder& model) {
+                  model.edit_json("tokenizer.json",
+                                  [](json& root) { root["model"]["vocab"]["zz"] = 512; });
+                });
+  for (const float value :
+       {std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::infinity()}) {
+    check_refuses("llama-tiny", {"tensor 'model.norm.weight' holds ", "finite values"},
+                  [value](const CheckpointFolder& model) {
+                    model.set_first_value("model.norm.weight", value);
+                  });
+  }
+
+  const CheckpointFolder model("llama-tiny");
+  const std::string source = model.path().string();
+  for (const char* input : {"model.safetensors", "config.json", "tokenizer.json"}) {
+    check_fails(kProgram, {source, "-o", (model.path() / input).string()}, 1,
+                {input, "is an input"}, {}, model.path());
+  }
+  const std::string file = test::model("llama-tiny");
+  check_fails(kProgram, {file, "-o", file}, 1, {"is an input"});
+  // Where not even root may write.
+  check_fails(kProgram, {source, "-o", "/proc/a.gguf"}, 1, {"/proc/a.gguf", "cannot be created"});
+  check_fails(kProgram, {source, "--to-hf", "/proc/a"}, 1, {"/proc/a", "cannot be created"});
+}
+
 TEST_CASE("a limit on the size of files ends l2a-convert with one line and leaves nothing") {
   const TemporaryFolder folder;
   Setup setup;
   setup.largest_file = 100'000;
-  check_fails(kProgram, {checkpoint("qwen3-tiny").string(), "-o", (folder / "a.gguf").string()}, 1,
+  const std::string source = checkpoint("qwen3-tiny").string();
+  check_fails(kProgram, {source, "-o", (folder / "a.gguf").string()}, 1,
               {"a.gguf", "cannot be written"}, setup, folder.path());
+  check_fails(kProgram, {source, "--to-hf", (folder / "hf").string()}, 1,
+              {"hf/model.safetensors", "cannot be written"}, setup, folder.path());
 }
 
 TEST_CASE("l2a-convert --help teaches by example") {
@@ -127,12 +215,14 @@ TEST_CASE("an interrupted l2a-convert exits with 128 + the signal and leaves not
   const TemporaryFolder source;
   write_large_checkpoint(source);
   for (const int sent : {SIGINT, SIGTERM, SIGHUP, SIGPIPE}) {
-    const TemporaryFolder folder;
-    Program program(kProgram, {source.path().string(), "-o", (folder / "a.gguf").string()});
-    wait_for_file_in(folder, program);
-    program.send(sent);
-    CHECK(program.wait().code == 128 + sent);
-    CHECK(folder.entries() == 0);
+    for (const char* option : {"-o", "--to-hf"}) {
+      const TemporaryFolder folder;
+      Program program(kProgram, {source.path().string(), option, (folder / "a").string()});
+      wait_for_file_in(folder, program);
+      program.send(sent);
+      CHECK(program.wait().code == 128 + sent);
+      CHECK(folder.entries() == 0);
+    }
   }
 }
 

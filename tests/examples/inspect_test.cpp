@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <string>
 
 #include "tests/examples/program.h"
@@ -89,6 +90,37 @@ TEST_CASE("what a file says of itself cannot move the cursor") {
   CHECK(ended.code == 0);
   CHECK(contains(ended.out, "output_\\x1b[2J.weight"));
   CHECK(!contains(ended.out, "\x1b"));
+}
+
+TEST_CASE("l2a-inspect --verify finds a damaged tensor, and tells a file without checksums") {
+  const std::string path = model("l2a-qwen3-tiny");
+  const Ended whole = run(kProgram, {path, "--verify"});
+  CHECK(whole.code == 0);
+  CHECK(contains(whole.out, ": ok, 60 tensors\n"));
+  CHECK(whole.err.empty());
+
+  const TemporaryFolder folder;
+  std::string bytes = test::read_file(path);
+  bytes[bytes.size() - 40] ^= 4;  // in the last tensor
+  const std::string damaged = folder.write("damaged.gguf", bytes).string();
+  const Ended ended = run(kProgram, {damaged, "--verify"});
+  CHECK(ended.code == 1);
+  CHECK(ended.out == "output.weight\tdiffers from its checksum\n");
+  CHECK(contains(ended.err, "damaged.gguf: damaged: 1 of 60 tensors differ\n"));
+  CHECK(std::count(ended.err.begin(), ended.err.end(), '\n') == 1);
+
+  check_fails(kProgram, {altered(folder, "l2a.tensor_xxh3", "l2a.tensor_none"), "--verify"}, 1,
+              {"altered.gguf", "has no checksums"});
+  check_fails(kProgram, {path, "--verify", "--tensors"}, 2, {"--verify", "--tensors"});
+
+  // Programs that run a model refuse it before they use it, when they are asked to look.
+  const auto target = (folder / "logits.safetensors").string();
+  CHECK(run("l2a-logits", {path, "--verify", "--tokens", "1", "--out", target}).code == 0);
+  CHECK(run("l2a-logits", {damaged, "--tokens", "1", "--out", target}).code == 0);
+  std::filesystem::remove(target);
+  check_fails("l2a-logits", {damaged, "--verify", "--tokens", "1", "--out", target}, 1,
+              {"damaged.gguf", "'output.weight' does not match"}, {}, folder.path());
+  check_fails("l2a-run", {damaged, "--verify", "-p", "x"}, 1, {"'output.weight' does not match"});
 }
 
 TEST_CASE("l2a-inspect fails in one line") {
