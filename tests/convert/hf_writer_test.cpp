@@ -94,7 +94,7 @@ TEST_CASE("every checkpoint comes back from GGUF with equal tensors and an equal
       ++count;
     }
   }
-  CHECK(count == 22);
+  CHECK(count >= 22);
 }
 
 TEST_CASE("numbers that a file holds as f32 come back as they were written") {
