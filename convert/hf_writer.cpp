@@ -216,6 +216,7 @@ ConvertResult write_hf(const Checkpoint& checkpoint, const HfWriteOptions& optio
   }
 
   std::vector<std::string> names;
+  names.reserve(shards.size() + files.size());
   for (const Shard& shard : shards) names.push_back(shard.file);
   for (const auto& [name, text] : files) names.push_back(name);
   OutputFolder folder(options.folder, names);
