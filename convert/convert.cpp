@@ -12,12 +12,40 @@ std::span<const float> importance_of(const WriteOptions& options, const SourceTe
   if (options.importance == nullptr || tensor.shape.size() < 2) return {};
   const auto found = options.importance->find(tensor.name);
   if (found == options.importance->end()) return {};
-  if (static_cast<std::int64_t>(found->second.size()) != tensor.row_length()) {
-    throw FileError(concat("the importance of tensor ", quote(tensor.name), " has ",
-                           found->second.size(), " columns; ", tensor.row_length(),
-                           " were expected"));
-  }
   return found->second;
+}
+
+// Their scales are searched for, and importance guides the search; q8_0 rounds.
+bool uses_importance(Dtype dtype) { return dtype_info(dtype).quantized && dtype != Dtype::q8_0; }
+
+// Throws FileError for importance of another model. The warning is empty when every matrix has its own.
+std::string check_importance(const Checkpoint& checkpoint, std::span<const Dtype> types,
+                             const Importance& importance) {
+  std::size_t wanted = 0, missing = 0;
+  std::string first_missing;
+  for (std::size_t i = 0; i < types.size(); ++i) {
+    const SourceTensor& tensor = checkpoint.tensors[i];
+    const auto found = importance.find(tensor.name);
+    if (found != importance.end() &&
+        static_cast<std::int64_t>(found->second.size()) != tensor.row_length()) {
+      throw FileError(concat("the imatrix is of another model: its ", quote(tensor.name), " has ",
+                             found->second.size(), " columns; ", tensor.row_length(),
+                             " were expected"));
+    }
+    // Rows of an embedding that makes no logits are looked up: nothing is multiplied with them.
+    const bool only_looked_up = tensor.name == "token_embd.weight" && !checkpoint.tied_embeddings;
+    if (!uses_importance(types[i]) || only_looked_up) continue;
+    ++wanted;
+    if (found == importance.end() && missing++ == 0) first_missing = tensor.name;
+  }
+  if (wanted == 0) return "the imatrix changes nothing: no tensor gets a type that uses it";
+  if (missing == 0) return {};
+  if (missing == wanted) {
+    throw FileError(concat("the imatrix is of another model: it has none of the ", wanted,
+                           " matrices to quantize, ", quote(first_missing), " the first"));
+  }
+  return concat(missing, " of ", wanted, " quantized matrices are not in the imatrix, ",
+                quote(first_missing), " the first; their columns count alike");
 }
 
 Dtype target_dtype(const SourceTensor& tensor, const Recipe& recipe, const RecipeModel& model) {
@@ -58,6 +86,10 @@ ConvertResult write_gguf(const Checkpoint& checkpoint, const WriteOptions& optio
     result.warnings.push_back(
         concat(fallbacks, " tensors are stored as f16: their rows are not whole blocks of ",
                "a quantized type"));
+  }
+  if (options.importance != nullptr) {
+    std::string warning = check_importance(checkpoint, types, *options.importance);
+    if (!warning.empty()) result.warnings.push_back(std::move(warning));
   }
   TensorStream stream(checkpoint.origin, options, writer.data_bytes());
   for (std::size_t i = 0; i < types.size(); ++i) {

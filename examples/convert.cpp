@@ -3,6 +3,7 @@
 #include "convert/convert.h"
 
 #include <filesystem>
+#include <iomanip>
 #include <iostream>
 #include <optional>
 #include <string>
@@ -10,6 +11,8 @@
 
 #include "convert/construct.h"
 #include "convert/hf_writer.h"
+#include "convert/imatrix.h"
+#include "convert/route_stats.h"
 #include "examples/common/main_wrapper.h"
 #include "examples/common/progress.h"
 #include "models/kv_cache.h"
@@ -39,6 +42,8 @@ constexpr const char* kExamples =
     "  l2a-convert Qwen3-0.6B -o l2a.gguf --type bf16 --l2a --window 4095\n"
     "  l2a-convert Qwen3-0.6B -o widen.gguf --l2a --l2a-mode widen --window 1024 --sinks 4\n"
     "  l2a-convert l2a.gguf -o pruned.gguf --type bf16 --prune 1,3\n"
+    "  l2a-convert l2a.gguf -o pruned.gguf --type bf16 --prune-below 0.02 --stats routes.json\n"
+    "  l2a-convert f16.gguf -o small.gguf --type q4_k_m --imatrix imatrix.gguf\n"
     "  l2a-convert tuned.gguf --to-hf Tuned\n\n"
     "The output appears under its name only when it is complete.\n"
     "Exit codes: 0 done, 1 failed (one line says why), 2 wrong usage, 130 interrupted.";
@@ -53,6 +58,8 @@ struct Options {
   std::string global_output = "copy";
   l2a::L2aConstruction construction;
   std::vector<std::int64_t> prune;
+  std::optional<double> prune_below;
+  std::string stats, imatrix;
   std::optional<double> rope_base;
   std::optional<std::int64_t> context;
 };
@@ -69,6 +76,33 @@ void show_saving(const l2a::ModelConfig& before, const l2a::ModelConfig& after) 
   }
 }
 
+// The layers to prune for having routed less than was asked for; says which. Throws Error when there are none.
+std::vector<std::int64_t> rarely_routed(const l2a::ModelConfig& config, const Options& options) {
+  if (!config.l2a) {
+    throw l2a::Error(
+        l2a::concat(options.source, ": is a dense model; only L2A layers can be pruned"));
+  }
+  const l2a::RoutingStats stats = l2a::read_route_stats(options.stats, config);
+  const auto percent = [&](std::int64_t layer) {
+    const double share = static_cast<double>(stats.routed[static_cast<std::size_t>(layer)]) /
+                         static_cast<double>(stats.tokens);
+    return l2a::concat(std::fixed, std::setprecision(2), 100 * share, "%");
+  };
+  const std::vector<std::int64_t> layers = l2a::layers_below(stats, *options.prune_below);
+  if (layers.empty()) {
+    throw l2a::Error(l2a::concat(options.stats, ": no layer routed less than ",
+                                 *options.prune_below, " of ", stats.tokens, " tokens"));
+  }
+  if (!options.quiet) {
+    std::string list;
+    for (const std::int64_t layer : layers)
+      list += l2a::concat(list.empty() ? "" : ", ", layer, " (", percent(layer), ")");
+    std::cerr << l2a::concat("pruned, with the share of ", stats.tokens,
+                             " tokens they routed: ", list, "\n");
+  }
+  return layers;
+}
+
 void transform(l2a::Checkpoint& checkpoint, const Options& options) {
   if (options.rope_base) l2a::set_rope_base(checkpoint, *options.rope_base);
   if (options.context) l2a::set_context(checkpoint, *options.context);
@@ -78,14 +112,15 @@ void transform(l2a::Checkpoint& checkpoint, const Options& options) {
     construction.zero_global_output = options.global_output == "zero";
     l2a::make_l2a(checkpoint, construction);
   }
-  if (!options.prune.empty()) {
+  if (!options.prune.empty() || options.prune_below) {
     const l2a::ModelConfig before = checkpoint.config;
-    l2a::prune_layers(checkpoint, options.prune);
+    l2a::prune_layers(checkpoint,
+                      options.prune_below ? rarely_routed(before, options) : options.prune);
     if (!options.quiet) show_saving(before, checkpoint.config);
   }
 }
 
-l2a::ConvertResult write(const l2a::Checkpoint& checkpoint, const Options& options,
+l2a::ConvertResult write(l2a::Checkpoint& checkpoint, const Options& options,
                          l2a::Progress& progress) {
   const auto set_up = [&](l2a::StreamOptions& stream) {
     stream.threads = options.threads;
@@ -105,6 +140,12 @@ l2a::ConvertResult write(const l2a::Checkpoint& checkpoint, const Options& optio
   set_up(file);
   file.target = options.target;
   file.recipe = l2a::find_recipe(options.type.empty() ? "f16" : options.type);
+  l2a::Importance importance;
+  if (!options.imatrix.empty()) {
+    importance = l2a::read_imatrix(options.imatrix);
+    checkpoint.inputs.emplace_back(options.imatrix);  // which the output may not be
+    file.importance = &importance;
+  }
   return l2a::write_gguf(checkpoint, file);
 }
 
@@ -112,6 +153,7 @@ int convert(const Options& options) {
   l2a::clean_up_on_signals();
   l2a::Progress progress(!options.quiet);
   l2a::Checkpoint checkpoint = l2a::open_checkpoint(options.source);
+  if (!options.stats.empty()) checkpoint.inputs.emplace_back(options.stats);
   transform(checkpoint, options);
   const l2a::ConvertResult result = write(checkpoint, options, progress);
   progress.clear();
@@ -138,6 +180,14 @@ void check_output(const Options& options) {
     throw CLI::ValidationError(
         "--type", l2a::concat("'", type, "' is not a type of --to-hf: f32, f16 and bf16 are"));
   }
+}
+
+// CLI::Range lets NaN pass.
+std::string share_error(const std::string& text) {
+  double value = 0;
+  return CLI::detail::lexical_cast(text, value) && value > 0 && value <= 1
+             ? std::string()
+             : l2a::concat("'", text, "' is not a share above 0, to 1");
 }
 
 void add_l2a_options(CLI::App& app, Options& options) {
@@ -170,10 +220,21 @@ void add_l2a_options(CLI::App& app, Options& options) {
       ->check(CLI::IsMember({"copy", "zero"}))
       ->needs(l2a)
       ->option_text("copy|zero [copy]");
-  app.add_option("--prune", options.prune,
-                 "Layers of an L2A model to take router and global branch from")
-      ->delimiter(',')
-      ->option_text("LAYER,...");
+  auto* prune = app.add_option("--prune", options.prune,
+                               "Layers of an L2A model to take router and global branch from")
+                    ->delimiter(',')
+                    ->option_text("LAYER,...");
+  auto* below = app.add_option("--prune-below", options.prune_below,
+                               "The layers that routed less than this share of tokens, by --stats")
+                    ->check(CLI::Validator(share_error, ""))
+                    ->excludes(prune)
+                    ->option_text("SHARE");
+  auto* stats = app.add_option("--stats", options.stats,
+                               "What --route-stats of l2a-run or l2a-perplexity wrote")
+                    ->check(l2a::not_empty())
+                    ->needs(below)
+                    ->option_text("F.json");
+  below->needs(stats);
 }
 
 }  // namespace
@@ -206,6 +267,11 @@ int main(int argc, char** argv) {
             },
             ""))
         ->option_text("TYPE [f16; with --to-hf the source's, bf16 for quantized ones]");
+    app.add_option("--imatrix", options.imatrix,
+                   "What l2a-perplexity --imatrix wrote: which columns of each matrix matter. For\n"
+                   "q4_0 to q6_k; llama.cpp's files (GGUF) serve too")
+        ->check(l2a::not_empty())
+        ->option_text("FILE.gguf");
     app.add_option("-t,--threads", options.threads,
                    "CPU threads; 0: as many as this process may use")
         ->check(CLI::Range(0, 1024))

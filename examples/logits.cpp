@@ -1,11 +1,8 @@
 // l2a-logits: the logits and routes of a token sequence, for comparison with other implementations.
 #include <algorithm>
-#include <cstring>
 #include <filesystem>
 #include <iostream>
-#include <limits>
 
-#include "convert/safetensors.h"
 #include "convert/safetensors_writer.h"
 #include "examples/common/main_wrapper.h"
 #include "examples/common/open_model.h"
@@ -40,53 +37,8 @@ struct Options {
   bool quiet = false;
 };
 
-Token narrow(std::int64_t id, std::size_t at, const std::string& path) {
-  if (id < 0 || id > std::numeric_limits<Token>::max()) {
-    throw l2a::Error(concat(path, ": input_ids[", at, "] is ", id, ", which is not a token id"));
-  }
-  return static_cast<Token>(id);
-}
-
-std::vector<Token> read_input_ids(const std::string& path) {
-  const l2a::Safetensors file = l2a::Safetensors::open_file(path);
-  const l2a::SafetensorsTensor* ids = file.find("input_ids");
-  using Type = l2a::SafetensorsType;
-  if (ids == nullptr || (ids->type != Type::i32 && ids->type != Type::i64)) {
-    throw l2a::FileError(concat(path, ": tensor 'input_ids' of I32 or I64 was expected"));
-  }
-  const std::size_t bytes = l2a::safetensors_type_bytes(ids->type);
-  std::vector<Token> tokens(ids->data.size() / bytes);
-  for (std::size_t i = 0; i < tokens.size(); ++i) {
-    std::int64_t id = 0;  // an I32 is its low half, on little-endian machines as everywhere here
-    std::memcpy(&id, ids->data.data() + i * bytes, bytes);
-    tokens[i] = ids->type == Type::i32 ? static_cast<std::int32_t>(id) : narrow(id, i, path);
-  }
-  return tokens;
-}
-
-struct Input {
-  std::vector<Token> tokens;
-  std::string where;  // for messages
-};
-
-Input read_tokens(const std::string& given) {
-  Input input{{}, given};
-  // A list is not the name of a file, unless there is one; it may be longer than names can be.
-  std::error_code ignored;
-  if (given != "-" && !std::filesystem::exists(given, ignored)) {
-    input.where = "--tokens";
-    input.tokens = l2a::parse_tokens(given, "--tokens: not a file, and as a list");
-  } else if (std::filesystem::path(given).extension() == ".safetensors") {
-    input.tokens = read_input_ids(given);
-  } else {
-    input.tokens = l2a::parse_tokens(l2a::read_text(given), given);
-  }
-  if (input.tokens.empty()) throw l2a::Error(concat(input.where, ": there are no token ids"));
-  return input;
-}
-
 void run(const Options& options) {
-  const Input input = read_tokens(options.tokens);
+  const l2a::TokenInput input = l2a::read_tokens(options.tokens);
   const std::vector<Token>& tokens = input.tokens;
   const auto count = static_cast<std::int64_t>(tokens.size());
   if (options.decode > count) {

@@ -12,6 +12,7 @@
 #include <limits>
 #include <random>
 
+#include "convert/route_stats.h"
 #include "examples/common/generator.h"
 #include "examples/common/main_wrapper.h"
 #include "examples/common/open_model.h"
@@ -47,7 +48,7 @@ constexpr const char* kExamples =
 
 struct Options {
   l2a::ModelOptions model;
-  std::string prompt, file, system;
+  std::string prompt, file, system, route_stats;
   bool chat = false, raw = false, json = false, quiet = false;
   bool think = false, no_think = false;
   std::int64_t most = 512, context = 0, chunk = 512;
@@ -118,7 +119,14 @@ class Program {
     }
   }
 
-  int run() { return options_.chat ? chat() : once(); }
+  int run() {
+    const l2a::ModelConfig& config = open_.model->config();
+    const std::string& stats = options_.route_stats;
+    if (!stats.empty()) l2a::require_router(config, options_.model.path);
+    const int code = options_.chat ? chat() : once();
+    if (!stats.empty()) l2a::write_route_stats(stats, config, generator_->routing());
+    return code;
+  }
 
  private:
   // ---- prompts
@@ -374,6 +382,7 @@ void add_options(CLI::App& app, Options& options) {
   app.add_option("--chunk", options.chunk, "Prompt tokens that go through the model together")
       ->check(CLI::Range(1, 1 << 20))
       ->option_text("N [512]");
+  l2a::add_route_stats_option(app, options.route_stats);
   add_sampler_options(app, options.sampler);
   app.add_option("--seed", options.seed, "Of the random choices; by default another one each time")
       ->check(CLI::Validator(seed_error, ""))

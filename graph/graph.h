@@ -112,6 +112,8 @@ class GraphBuilder {
   // Keeps a value readable after a run.
   void output(Tensor x);
 
+  // What was added so far.
+  const Graph& graph() const { return graph_; }
   const ValueInfo& info(Tensor x) const;
   const Shape& shape(Tensor x) const { return info(x).shape; }
   // The Rows that bound a compact tensor, as an op's optional input; empty for a full one.

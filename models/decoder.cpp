@@ -1,5 +1,7 @@
 #include "models/decoder.h"
 
+#include <algorithm>
+
 #include "graph/error.h"
 #include "ops/add.h"
 #include "ops/argmax.h"
@@ -36,6 +38,7 @@ class DecoderBuilder {
       graph_.name(x, concat("layer.", layer));
     }
     if (request_.logits != LogitsOf::none) head(x);
+    if (request_.matmul_inputs) keep_matmul_inputs();
     result_.graph = graph_.build();
     return std::move(result_);
   }
@@ -94,6 +97,22 @@ class DecoderBuilder {
     result_.most_likely = argmax(graph_, result_.logits);
     graph_.output(result_.logits);
     graph_.output(result_.most_likely);
+  }
+
+  void keep_matmul_inputs() {
+    std::vector<MatmulInput>& kept = result_.matmul_inputs;
+    for (const Node& node : graph_.graph().nodes()) {
+      if (node.op->name() != Matmul::kName) continue;
+      const Tensor x{node.inputs[Matmul::kX]};
+      auto found = std::find_if(kept.begin(), kept.end(),
+                                [&](const MatmulInput& input) { return input.values.id == x.id; });
+      if (found == kept.end()) {
+        found = kept.insert(kept.end(), {x, {node.inputs[Matmul::kRows]}, {}});
+        graph_.output(x);
+        if (found->rows) graph_.output(found->rows);
+      }
+      found->weights.push_back(graph_.graph().value(node.inputs[Matmul::kWeight]).name);
+    }
   }
 
   const Model& model_;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "models/kv_cache.h"
@@ -19,6 +20,16 @@ struct DecoderRequest {
   std::int64_t tokens = 1;  // T
   LogitsOf logits = LogitsOf::last;
   bool routes = false;  // keep each routed layer's Rows readable
+  // Keep what weights are multiplied with readable. All of it: the last layer's MLP then runs up to its last
+  // product even where no logits are wanted.
+  bool matmul_inputs = false;
+};
+
+// The left side of the products with one or more weights.
+struct MatmulInput {
+  Tensor values;                     // f32 [T, K]
+  Tensor rows;                       // the Rows that bound it, when it is compact
+  std::vector<std::string> weights;  // their names
 };
 
 struct DecoderGraph {
@@ -27,6 +38,7 @@ struct DecoderGraph {
   Tensor logits;               // f32 [1, V] or [T, V]; empty for LogitsOf::none
   Tensor most_likely;          // i32 [1] or [T]: the argmax of each row of logits
   std::vector<Tensor> routes;  // one i32 [1 + T] (Rows) for each routed layer, when asked for
+  std::vector<MatmulInput> matmul_inputs;  // when asked for; distinct
 };
 
 // `tally` i32 [routed layers], or null for a dense model: the tokens that each routed layer has routed so far.

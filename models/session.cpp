@@ -36,6 +36,19 @@ double RoutingStats::share() const {
   return layers * tokens == 0 ? 0 : static_cast<double>(sum) / static_cast<double>(layers * tokens);
 }
 
+bool RoutingStats::has_router() const {
+  return std::any_of(routed.begin(), routed.end(), [](std::int64_t count) { return count >= 0; });
+}
+
+RoutingStats& RoutingStats::operator+=(const RoutingStats& other) {
+  if (routed.empty()) return *this = other;
+  tokens += other.tokens;
+  for (std::size_t i = 0; i < routed.size(); ++i) {
+    if (routed[i] >= 0) routed[i] += other.routed[i];
+  }
+  return *this;
+}
+
 Session::Session(std::shared_ptr<const Model> model, std::shared_ptr<Backend> backend,
                  std::vector<std::shared_ptr<Backend>> fallbacks, const SessionOptions& options)
     : model_(std::move(model)),
@@ -85,7 +98,8 @@ Session::Compiled& Session::compiled(std::int64_t tokens, LogitsOf logits) {
   if (found == compiled_.end()) {
     // Least recently used first; its arena goes before the new one comes.
     if (compiled_.size() == kMaxPlans) compiled_.erase(compiled_.begin());
-    const DecoderRequest request{tokens, logits, options_.keep_routes};
+    const DecoderRequest request{tokens, logits, options_.keep_routes,
+                                 static_cast<bool>(options_.observe_matmul)};
     DecoderGraph decoder = build_decoder(*model_, caches_, tally_, request);
     Plan plan(decoder.graph, backends_);
     compiled_.push_back(
@@ -127,7 +141,25 @@ Evaluation Session::step(std::span<const Token> tokens, LogitsOf logits) {
     routes_.emplace_back(routed, routed + list.front());
   }
   result.routes = routes_;
+  if (options_.observe_matmul) show_matmul_inputs(entry);
   return result;
+}
+
+void Session::show_matmul_inputs(const Compiled& entry) {
+  std::vector<std::int32_t> list(static_cast<std::size_t>(1 + entry.request.tokens));
+  for (const MatmulInput& input : entry.decoder.matmul_inputs) {
+    const Shape& shape = entry.decoder.graph->value(input.values.id).info.shape;
+    std::int64_t rows = shape[0];
+    if (input.rows) {
+      entry.plan.read(input.rows, std::span<std::int32_t>(list));
+      rows = list.front();
+    }
+    operand_.resize(static_cast<std::size_t>(shape.elements()));
+    entry.plan.read(input.values, std::span<float>(operand_));
+    const std::span<const float> values(operand_.data(),
+                                        static_cast<std::size_t>(rows * shape.back()));
+    options_.observe_matmul({input.weights, shape.back(), values});
+  }
 }
 
 Evaluation Session::prefill(std::span<const Token> tokens,

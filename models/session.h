@@ -14,11 +14,21 @@
 
 namespace l2a {
 
+// What weights were multiplied with in one step: a span that is valid during the call.
+struct MatmulOperand {
+  std::span<const std::string> weights;  // names of the weights that share it
+  std::int64_t columns = 0;
+  std::span<const float> values;  // [rows, columns]; only rows that exist, of routed tokens alone
+};
+
 struct SessionOptions {
   std::int64_t context = 0;        // positions; 0: what the model was trained for
   std::int64_t chunk = 512;        // tokens of one prefill step
   Dtype cache_dtype = Dtype::f16;  // f32, f16 or bf16
   bool keep_routes = false;        // Evaluation::routes
+  // Called after each step for each distinct left side of the products with weights. It costs the memory of
+  // all of them in a step.
+  std::function<void(const MatmulOperand&)> observe_matmul;
 };
 
 // What one step computed. Spans are valid until the next step.
@@ -33,6 +43,9 @@ struct RoutingStats {
   std::int64_t tokens = 0;           // that went through the model
   std::vector<std::int64_t> routed;  // of those, by layer; -1 for a layer without a router
   double share() const;              // over all layers with a router; 0 without one
+  bool has_router() const;           // in any layer
+  // Adds another run of the same model.
+  RoutingStats& operator+=(const RoutingStats& other);
 };
 
 class Session {
@@ -79,6 +92,7 @@ class Session {
     Plan plan;
   };
   Compiled& compiled(std::int64_t tokens, LogitsOf logits);
+  void show_matmul_inputs(const Compiled& entry);
 
   std::shared_ptr<const Model> model_;
   std::vector<std::shared_ptr<Backend>> backends_;
@@ -91,6 +105,7 @@ class Session {
   std::vector<float> logits_;
   std::vector<Token> most_likely_;
   std::vector<std::vector<std::int32_t>> routes_;
+  std::vector<float> operand_;
 };
 
 }  // namespace l2a

@@ -38,13 +38,6 @@ std::string layer_bars(const RoutingStats& stats) {
   return bars;
 }
 
-bool has_router(const RoutingStats& stats) {
-  for (const std::int64_t routed : stats.routed) {
-    if (routed >= 0) return true;
-  }
-  return false;
-}
-
 }  // namespace
 
 double Figures::prefill_rate() const {
@@ -53,6 +46,16 @@ double Figures::prefill_rate() const {
 
 double Figures::decode_rate() const {
   return decode_seconds > 0 ? static_cast<double>(generated_tokens - 1) / decode_seconds : 0;
+}
+
+nlohmann::ordered_json routing_json(const RoutingStats& stats) {
+  nlohmann::ordered_json layers = nlohmann::ordered_json::array();
+  for (const std::int64_t routed : stats.routed) {
+    layers.push_back(routed < 0 ? nlohmann::ordered_json()
+                                : nlohmann::ordered_json(static_cast<double>(routed) /
+                                                         static_cast<double>(stats.tokens)));
+  }
+  return {{"share", stats.share()}, {"layers", layers}};
 }
 
 std::string figures_text(const Figures& figures, bool colour) {
@@ -75,7 +78,7 @@ std::string figures_text(const Figures& figures, bool colour) {
   const auto bytes = [](std::uint64_t value) { return bytes_text(static_cast<double>(value)); };
   line("KV cache", bytes(figures.cache.total()),
        concat("local ", bytes(figures.cache.local), ", global ", bytes(figures.cache.global)));
-  if (has_router(figures.routing)) {
+  if (figures.routing.has_router()) {
     line("routed", percent_text(figures.routing.share()),
          "of tokens, by layer " + layer_bars(figures.routing));
   }
@@ -98,16 +101,8 @@ nlohmann::ordered_json figures_json(const Figures& figures) {
       {"cache_bytes", {{"local", figures.cache.local}, {"global", figures.cache.global}}},
       {"arena_bytes", figures.arena_bytes},
   };
-  if (has_router(figures.routing) && figures.routing.tokens > 0) {
-    nlohmann::ordered_json layers = nlohmann::ordered_json::array();
-    for (const std::int64_t routed : figures.routing.routed) {
-      layers.push_back(routed < 0
-                           ? nlohmann::ordered_json()
-                           : nlohmann::ordered_json(static_cast<double>(routed) /
-                                                    static_cast<double>(figures.routing.tokens)));
-    }
-    json["routed"] = {{"share", figures.routing.share()}, {"layers", layers}};
-  }
+  if (figures.routing.has_router() && figures.routing.tokens > 0)
+    json["routed"] = routing_json(figures.routing);
   return json;
 }
 

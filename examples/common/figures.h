@@ -30,5 +30,7 @@ struct Figures {
 // Several lines, the last one ended. `colour`: for a terminal.
 std::string figures_text(const Figures& figures, bool colour);
 nlohmann::ordered_json figures_json(const Figures& figures);
+// The routed share, and that of each layer, null where it has no router. Of at least one token.
+nlohmann::ordered_json routing_json(const RoutingStats& stats);
 
 }  // namespace l2a

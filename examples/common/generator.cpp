@@ -45,6 +45,7 @@ Generation Generator::answer(std::span<const Token> prompt, std::int64_t most,
   const auto common =
       std::mismatch(held_.begin(), held_.end(), prompt.begin(), prompt.end()).first - held_.begin();
   if (static_cast<std::size_t>(common) != held_.size() || held_.size() >= prompt.size()) {
+    forgotten_ = routing();
     session_.reset();
     held_.clear();
   }
@@ -102,6 +103,11 @@ Generation Generator::answer(std::span<const Token> prompt, std::int64_t most,
   timing_.decode_seconds = seconds_since(decode_start);
   timing_.generated_tokens = static_cast<std::int64_t>(result.tokens.size());
   return result;
+}
+
+RoutingStats Generator::routing() const {
+  RoutingStats stats = forgotten_;
+  return stats += session_.routing();
 }
 
 Figures Generator::figures() const {

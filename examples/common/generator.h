@@ -46,6 +46,9 @@ class Generator {
   // it holds something else, it is reset. The prompt must fit.
   Generation answer(std::span<const Token> prompt, std::int64_t most, const GenerationHooks& hooks);
 
+  // Of every token that went through the session for this, also those it has forgotten since.
+  RoutingStats routing() const;
+
   // Of the last answer, and the session's caches and routing so far. The caller adds what it knows of the model.
   Figures figures() const;
 
@@ -55,6 +58,7 @@ class Generator {
   Sampler sampler_;
   std::vector<Token> held_;  // tokens in the session's caches
   Figures timing_;
+  RoutingStats forgotten_;
 };
 
 }  // namespace l2a

@@ -41,6 +41,19 @@ void add_model_options(CLI::App& app, ModelOptions& options) {
                "Check every tensor against its checksum first; reads the whole file");
 }
 
+void add_route_stats_option(CLI::App& app, std::string& target) {
+  app.add_option("--route-stats", target,
+                 "Write how often each layer of an L2A model routed, for\n"
+                 "l2a-convert --prune-below")
+      ->check(not_empty())
+      ->option_text("F.json");
+}
+
+void require_router(const ModelConfig& config, const std::string& path) {
+  if (!config.l2a || config.l2a->routed_layers() == 0)
+    throw Error(concat("--route-stats: ", path, " has no layer with a router"));
+}
+
 OpenModel open_model(const ModelOptions& options) {
   OpenModel open;
   open.cache_dtype = dtype_from_name(options.type_kv).value();

@@ -25,6 +25,11 @@ void add_model_path(CLI::App& app, std::string& path);
 // Adds MODEL, --backend, --threads, --type-kv and --verify.
 void add_model_options(CLI::App& app, ModelOptions& options);
 
+// Adds --route-stats, a file to write (convert/route_stats.h).
+void add_route_stats_option(CLI::App& app, std::string& target);
+// Throws Error, which names --route-stats, for a model without routers.
+void require_router(const ModelConfig& config, const std::string& path);
+
 struct OpenModel {
   std::shared_ptr<const GgufFile> file;
   std::shared_ptr<Backend> backend;

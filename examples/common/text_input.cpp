@@ -7,12 +7,42 @@
 #include <cerrno>
 #include <charconv>
 #include <cstring>
+#include <filesystem>
+#include <limits>
 
+#include "convert/safetensors.h"
 #include "graph/error.h"
 #include "models/quote.h"
 #include "models/utf8.h"
 
 namespace l2a {
+namespace {
+
+Token narrow(std::int64_t id, std::size_t at, const std::string& path) {
+  if (id < 0 || id > std::numeric_limits<Token>::max()) {
+    throw Error(concat(path, ": input_ids[", at, "] is ", id, ", which is not a token id"));
+  }
+  return static_cast<Token>(id);
+}
+
+std::vector<Token> read_input_ids(const std::string& path) {
+  const Safetensors file = Safetensors::open_file(path);
+  const SafetensorsTensor* ids = file.find("input_ids");
+  using Type = SafetensorsType;
+  if (ids == nullptr || (ids->type != Type::i32 && ids->type != Type::i64)) {
+    throw FileError(concat(path, ": tensor 'input_ids' of I32 or I64 was expected"));
+  }
+  const std::size_t bytes = safetensors_type_bytes(ids->type);
+  std::vector<Token> tokens(ids->data.size() / bytes);
+  for (std::size_t i = 0; i < tokens.size(); ++i) {
+    std::int64_t id = 0;  // an I32 is its low half, on little-endian machines as everywhere here
+    std::memcpy(&id, ids->data.data() + i * bytes, bytes);
+    tokens[i] = ids->type == Type::i32 ? static_cast<std::int32_t>(id) : narrow(id, i, path);
+  }
+  return tokens;
+}
+
+}  // namespace
 
 std::string read_text(const std::string& path) {
   const bool standard = path == "-";
@@ -53,6 +83,22 @@ std::vector<Token> parse_tokens(std::string_view text, std::string_view where) {
     at += word.size();
   }
   return tokens;
+}
+
+TokenInput read_tokens(const std::string& given) {
+  TokenInput input{{}, given};
+  // A list is not the name of a file, unless there is one; it may be longer than names can be.
+  std::error_code ignored;
+  if (given != "-" && !std::filesystem::exists(given, ignored)) {
+    input.where = "--tokens";
+    input.tokens = parse_tokens(given, "--tokens: not a file, and as a list");
+  } else if (std::filesystem::path(given).extension() == ".safetensors") {
+    input.tokens = read_input_ids(given);
+  } else {
+    input.tokens = parse_tokens(read_text(given), given);
+  }
+  if (input.tokens.empty()) throw Error(concat(input.where, ": there are no token ids"));
+  return input;
 }
 
 void require_in_vocabulary(const std::vector<Token>& tokens, std::int64_t vocabulary,

@@ -18,6 +18,14 @@ void require_utf8(std::string_view text, std::string_view where);
 // Numbers between commas or white space. Throws Error for what is none.
 std::vector<Token> parse_tokens(std::string_view text, std::string_view where);
 
+struct TokenInput {
+  std::vector<Token> tokens;
+  std::string where;  // for messages
+};
+// A list of ids, or the name of a file with one ("-": standard input) or, for .safetensors, with `input_ids`.
+// Throws Error when there are none.
+TokenInput read_tokens(const std::string& given);
+
 // Throws Error for the first id that a model of this vocabulary does not have.
 void require_in_vocabulary(const std::vector<Token>& tokens, std::int64_t vocabulary,
                            std::string_view where);
