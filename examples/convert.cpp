@@ -253,11 +253,11 @@ int main(int argc, char** argv) {
         app.add_option("-o,--output", options.target, "GGUF file to write; replaced when it exists")
             ->check(l2a::not_empty())
             ->option_text("FILE.gguf");
-    app.add_option("--to-hf", options.folder,
-                   "Folder to write instead, for Hugging Face; must be new or empty")
-        ->check(l2a::not_empty())
-        ->excludes(output)
-        ->option_text("DIR");
+    auto* folder = app.add_option("--to-hf", options.folder,
+                                  "Folder to write instead, for Hugging Face; must be new or empty")
+                       ->check(l2a::not_empty())
+                       ->excludes(output)
+                       ->option_text("DIR");
     app.add_option("--type", options.type,
                    l2a::concat("Types of the matrices: ", l2a::recipe_names()))
         ->check(CLI::Validator(
@@ -271,6 +271,7 @@ int main(int argc, char** argv) {
                    "What l2a-perplexity --imatrix wrote: which columns of each matrix matter. For\n"
                    "q4_0 to q6_k; llama.cpp's files (GGUF) serve too")
         ->check(l2a::not_empty())
+        ->excludes(folder)
         ->option_text("FILE.gguf");
     app.add_option("-t,--threads", options.threads,
                    "CPU threads; 0: as many as this process may use")
