@@ -88,7 +88,7 @@ std::vector<std::int64_t> rarely_routed(const l2a::ModelConfig& config, const Op
                          static_cast<double>(stats.tokens);
     return l2a::concat(std::fixed, std::setprecision(2), 100 * share, "%");
   };
-  const std::vector<std::int64_t> layers = l2a::layers_below(stats, *options.prune_below);
+  std::vector<std::int64_t> layers = l2a::layers_below(stats, *options.prune_below);
   if (layers.empty()) {
     throw l2a::Error(l2a::concat(options.stats, ": no layer routed less than ",
                                  *options.prune_below, " of ", stats.tokens, " tokens"));
