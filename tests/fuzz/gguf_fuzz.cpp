@@ -1,6 +1,7 @@
-// Any bytes as a GGUF file: metadata, tensors, tokenizer, conversion, and a step of the model.
+// Any bytes as a GGUF file: metadata, tensors, tokenizer, conversion, importance, and a step of the model.
 #include "backends/cpu/cpu_backend.h"
 #include "convert/checkpoint.h"
+#include "convert/imatrix.h"
 #include "models/gguf.h"
 #include "models/session.h"
 #include "models/tokenizer.h"
@@ -48,6 +49,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     for (const l2a::GgufTensor& tensor : file->tensors()) l2a::test::touch(tensor.data);
     attempt([&] { use_tokenizer(*file); });
     attempt([&] { convert(path); });
+    attempt([&] { static_cast<void>(l2a::read_imatrix(path)); });
     attempt([&] { run(file); });
   });
   return 0;

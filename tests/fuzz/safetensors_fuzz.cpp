@@ -1,5 +1,6 @@
-// Any bytes as a .safetensors file: every tensor's bytes, and its values where it has some.
+// Any bytes as a .safetensors file: every tensor's bytes, its values where it has some, and as saved logits.
 #include "convert/safetensors.h"
+#include "convert/saved_logits.h"
 #include "tests/fuzz/fuzz.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -14,6 +15,15 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         l2a::read_floats(tensor, 0, values);
       });
     }
+    l2a::test::attempt([&] {
+      const l2a::SavedLogits saved = l2a::SavedLogits::open(path);
+      static_cast<void>(saved.tokens());
+      const std::int64_t last = saved.chunks() * l2a::scored_positions(saved.context()) - 1;
+      if (last < 0) return;
+      l2a::test::touch(saved.log_probs(last));
+      static_cast<void>(saved.next(last));
+      static_cast<void>(saved.most_likely(last));
+    });
   });
   return 0;
 }

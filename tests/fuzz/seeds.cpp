@@ -4,9 +4,11 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "convert/construct.h"
 #include "convert/convert.h"
+#include "convert/saved_logits.h"
 #include "graph/error.h"
 #include "tests/convert/zero_checkpoint.h"
 #include "tests/temporary_folder.h"
@@ -37,6 +39,16 @@ void write_gguf(const fs::path& source, const fs::path& target, const char* type
   l2a::write_gguf(checkpoint, write);
 }
 
+void write_saved_logits(const fs::path& target) {
+  constexpr std::int64_t kContext = 4, kVocabulary = 3;
+  const std::vector<l2a::Token> tokens{0, 1, 2, 0};
+  l2a::SavedLogitsWriter writer(target, tokens, kContext, kVocabulary);
+  const auto positions = static_cast<std::size_t>(l2a::scored_positions(kContext));
+  writer.add(std::vector<std::byte>(positions * kVocabulary * 2), std::vector<float>(positions),
+             std::vector<l2a::Token>(positions));
+  writer.finish();
+}
+
 void write_seeds(const fs::path& folder) {
   for (const char* target : {"gguf", "safetensors", "tokenizer_json", "config_json"}) {
     fs::remove_all(folder / target);
@@ -46,6 +58,7 @@ void write_seeds(const fs::path& folder) {
   l2a::test::write_zero_checkpoint(model, kConfig);
   write_gguf(model.path(), folder / "gguf/no-tokenizer", "f32", {});
   fs::copy(model / "model.safetensors", folder / "safetensors/model");
+  write_saved_logits(folder / "safetensors/saved-logits");
   const fs::path checkpoints = fs::path(L2A_TEST_DATA) / "checkpoints";
   for (const char* name : {"tokenizer.json", "tokenizer_config.json"}) {
     fs::copy(checkpoints / "qwen3-tiny/model" / name, model / name);
