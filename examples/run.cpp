@@ -50,7 +50,7 @@ struct Options {
   l2a::ModelOptions model;
   std::string prompt, file, system, route_stats;
   bool chat = false, raw = false, json = false, quiet = false;
-  bool think = false, no_think = false;
+  bool think = false, no_think = false, ops = false;
   std::int64_t most = 512, context = 0, chunk = 512;
   l2a::SamplerOptions sampler;
   std::optional<std::uint64_t> seed;
@@ -63,6 +63,7 @@ struct Options {
     if (chat && file == "-")
       return "--chat reads standard input, so it cannot be the file of -f too";
     if (raw && !system.empty()) return "--raw has no system prompt; it goes without --system";
+    if (ops && quiet && !json) return "--ops adds to the figures, which --quiet leaves out";
     if (think && no_think) return "--think and --no-think exclude each other";
     return {};
   }
@@ -192,6 +193,7 @@ class Program {
     l2a::SamplerOptions sampler = options_.sampler;
     sampler.seed = options_.seed ? *options_.seed : std::random_device{}();
     generator_ = std::make_unique<l2a::Generator>(*session_, *tokenizer_, sampler);
+    generator_->time_ops(options_.ops);
   }
 
   l2a::Generation answer(std::span<const Token> prompt) {
@@ -387,6 +389,7 @@ void add_options(CLI::App& app, Options& options) {
   app.add_option("--seed", options.seed, "Of the random choices; by default another one each time")
       ->check(CLI::Validator(seed_error, ""))
       ->option_text("S");
+  app.add_flag("--ops", options.ops, "With the figures: where the time went, by kind of op");
   app.add_flag("--json", options.json, "Text and figures as one JSON object on standard output");
   app.add_flag("-q,--quiet", options.quiet, "Only the text");
 }

@@ -48,7 +48,7 @@ struct Aliasing {
 
 // What the shapes alone do not say when a cost is counted.
 struct CostHints {
-  std::int64_t context = 0;   // cached positions that attention reads
+  std::int64_t context = 0;   // positions in the caches after the run
   double routed_share = 1.0;  // of compact rows
 };
 

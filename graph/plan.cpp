@@ -5,6 +5,7 @@
 #include "graph/error.h"
 #include "graph/liveness.h"
 #include "graph/planner.h"
+#include "graph/stopwatch.h"
 
 namespace l2a {
 namespace {
@@ -83,15 +84,37 @@ void Plan::run() {
   for (const RunStep& step : steps_) {
     if (step.executable) {
       step.executable->run();
+    } else {
+      copy(step);
+    }
+  }
+}
+
+void Plan::run(PlanTimes& times) {
+  times.nodes.resize(graph_->nodes().size());
+  std::vector<double> seconds;
+  for (std::size_t i = 0; i < steps_.size(); ++i) {
+    const RunStep& step = steps_[i];
+    if (!step.executable) {
+      times.copies += seconds_of([&] { copy(step); });
       continue;
     }
-    const auto root = static_cast<std::size_t>(step.copied);
-    const Binding& from = bindings_[static_cast<std::size_t>(schedule_.home[root])][root];
-    const Binding& to = bindings_[static_cast<std::size_t>(step.to)][root];
-    const std::span<std::byte> bytes(staging_.data(), graph_->root_bytes(step.copied));
-    from.buffer->download(from.offset, bytes);
-    to.buffer->upload(to.offset, bytes);
+    const std::vector<NodeId>& nodes = schedule_.steps[i].nodes;
+    seconds.assign(nodes.size(), 0);
+    step.executable->run_timed(seconds);
+    for (std::size_t n = 0; n < nodes.size(); ++n) {
+      times.nodes[static_cast<std::size_t>(nodes[n])] += seconds[n];
+    }
   }
+}
+
+void Plan::copy(const RunStep& step) {
+  const auto root = static_cast<std::size_t>(step.copied);
+  const Binding& from = bindings_[static_cast<std::size_t>(schedule_.home[root])][root];
+  const Binding& to = bindings_[static_cast<std::size_t>(step.to)][root];
+  const std::span<std::byte> bytes(staging_.data(), graph_->root_bytes(step.copied));
+  from.buffer->download(from.offset, bytes);
+  to.buffer->upload(to.offset, bytes);
 }
 
 void Plan::write(Tensor input, std::span<const std::byte> bytes) {

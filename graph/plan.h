@@ -13,6 +13,12 @@
 
 namespace l2a {
 
+// Seconds that runs of a plan took.
+struct PlanTimes {
+  std::vector<double> nodes;  // by node
+  double copies = 0;          // between backends
+};
+
 class Plan {
  public:
   // `backends` in the order in which they are tried for a node whose own backend does not support
@@ -27,6 +33,8 @@ class Plan {
   }
 
   void run();
+  // The same, and adds what each node took to `times`, which is made as long as it must be.
+  void run(PlanTimes& times);
 
   // Reads an output after a run: exactly its bytes, contiguous. Of a compact output or a Rows, what
   // lies past its count is not meaningful.
@@ -53,14 +61,15 @@ class Plan {
   void poison();
 
  private:
-  void plan_memory();
-  void compile();
-
   struct RunStep {
     std::unique_ptr<Executable> executable;  // null for a copy
     ValueId copied = kNoValue;
     int to = 0;
   };
+
+  void plan_memory();
+  void compile();
+  void copy(const RunStep& step);
 
   std::shared_ptr<const Graph> graph_;
   std::vector<std::shared_ptr<Backend>> backends_;

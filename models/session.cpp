@@ -110,6 +110,18 @@ Session::Compiled& Session::compiled(std::int64_t tokens, LogitsOf logits) {
   return *compiled_.back();
 }
 
+void Session::run_timed(Plan& plan, std::int64_t tokens) {
+  const RoutingStats before = routing();
+  PlanTimes times;
+  plan.run(times);
+  RoutingStats step = routing();
+  for (std::size_t i = 0; i < step.routed.size(); ++i) {
+    if (step.routed[i] >= 0) step.routed[i] -= before.routed[i];
+  }
+  step.tokens = tokens;
+  add_times(*op_times_, plan.graph(), times, {position_ + tokens, step.share()});
+}
+
 Evaluation Session::step(std::span<const Token> tokens, LogitsOf logits) {
   require_known(tokens);
   const auto count = static_cast<std::int64_t>(tokens.size());
@@ -120,7 +132,11 @@ Evaluation Session::step(std::span<const Token> tokens, LogitsOf logits) {
   std::iota(positions_.begin(), positions_.end(), static_cast<std::int32_t>(position_));
   entry.plan.write(entry.decoder.tokens, tokens);
   entry.plan.write(entry.decoder.positions, std::span<const std::int32_t>(positions_));
-  entry.plan.run();
+  if (op_times_ != nullptr) {
+    run_timed(entry.plan, count);
+  } else {
+    entry.plan.run();
+  }
   position_ += count;
 
   Evaluation result;

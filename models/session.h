@@ -8,6 +8,7 @@
 #include <span>
 #include <vector>
 
+#include "graph/op_times.h"
 #include "graph/plan.h"
 #include "models/decoder.h"
 #include "models/tokenizer.h"
@@ -76,6 +77,10 @@ class Session {
 
   RoutingStats routing() const;
 
+  // From now on every step adds its time by kind of op to `times`, which must live as long; null ends it. Steps that
+  // are timed are a little slower.
+  void time_ops(OpTimes* times) { op_times_ = times; }
+
   // Forgets every token.
   void reset();
 
@@ -93,6 +98,7 @@ class Session {
   };
   Compiled& compiled(std::int64_t tokens, LogitsOf logits);
   void show_matmul_inputs(const Compiled& entry);
+  void run_timed(Plan& plan, std::int64_t tokens);
 
   std::shared_ptr<const Model> model_;
   std::vector<std::shared_ptr<Backend>> backends_;
@@ -101,6 +107,7 @@ class Session {
   std::shared_ptr<Buffer> tally_;
   std::vector<std::unique_ptr<Compiled>> compiled_;
   std::int64_t position_ = 0;
+  OpTimes* op_times_ = nullptr;
   std::vector<std::int32_t> positions_;
   std::vector<float> logits_;
   std::vector<Token> most_likely_;

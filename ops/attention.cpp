@@ -45,26 +45,40 @@ OutputInfo Attention::infer(std::span<const ValueInfo> inputs) const {
   return {Dtype::f32, query.shape, query.rows};
 }
 
+namespace {
+
+// Keys that a row of the last `tokens` of `context` sees on average, each at most the last `limit`.
+double mean_seen(double context, double tokens, double limit) {
+  const double first = context - tokens + 1;  // keys up to the first row's own
+  if (limit <= first) return limit;
+  const double short_rows = std::min(limit, context) - first;  // rows that see less than the limit
+  const double short_sum = short_rows * (first + std::min(limit, context) - 1) / 2;
+  return (short_sum + (tokens - short_rows) * limit) / tokens;
+}
+
+}  // namespace
+
 Cost Attention::cost(std::span<const ValueInfo> inputs, const OutputInfo& output,
                      const CostHints& hints) const {
   const ValueInfo &query = inputs[kQuery], &keys = inputs[kKeys];
   const auto tokens = static_cast<double>(query.shape[0]);
   const auto context = std::max(static_cast<double>(hints.context), tokens);
-  const double windowed =
-      options.window > 0 ? std::min(context, static_cast<double>(options.window + options.sinks))
-                         : context;
-  double seen = windowed;  // keys a query row sees
-  double rows = tokens;
-  if (query.compact()) rows *= hints.routed_share;
-  if (inputs[kWideRows].present()) {
-    seen = hints.routed_share * context + (1 - hints.routed_share) * windowed;
+  const double limit = options.window > 0
+                           ? std::min(context, static_cast<double>(options.window + options.sinks))
+                           : context;
+  const bool wide = inputs[kWideRows].present();
+  double seen = mean_seen(context, tokens, limit);
+  if (wide) {
+    seen =
+        hints.routed_share * mean_seen(context, tokens, context) + (1 - hints.routed_share) * seen;
   }
+  const double rows = query.compact() ? tokens * hints.routed_share : tokens;
   Cost cost;
   cost.operations = 4.0 * rows * seen * static_cast<double>(query.shape[1] * query.shape[2]);
   // Each cached key is read once for all rows of a chunk; at decode not at all when the token is
   // not routed.
-  const double read =
-      tokens > 1 || !query.compact() ? std::min(context, seen + tokens) : rows * seen;
+  const double chunk = wide ? context : std::min(context, limit + tokens - 1);
+  const double read = query.shape[0] > 1 ? chunk : rows * seen;
   const double position_bytes = 2.0 * static_cast<double>(keys.shape[1] * keys.shape[2]) *
                                 static_cast<double>(dtype_info(keys.dtype).block_bytes);
   cost.bytes = read * position_bytes + operand_bytes(query, hints) + operand_bytes(output, hints);

@@ -1,5 +1,6 @@
 #include "ops/matmul.h"
 
+#include <cmath>
 #include <vector>
 
 #include "ops/check.h"
@@ -25,6 +26,10 @@ Cost Matmul::cost(std::span<const ValueInfo> inputs, const OutputInfo& output,
   Cost cost = Op::cost(inputs, output, hints);
   const double rows =
       static_cast<double>(output.shape[0]) * (inputs[kX].compact() ? hints.routed_share : 1.0);
+  if (inputs[kX].compact()) {  // without a row the weight is not read
+    const double none = std::pow(1 - hints.routed_share, static_cast<double>(output.shape[0]));
+    cost.bytes -= none * operand_bytes(inputs[kWeight], hints);
+  }
   cost.operations = 2.0 * rows * static_cast<double>(inputs[kWeight].shape.elements());
   return cost;
 }

@@ -5,6 +5,7 @@
 #include <iomanip>
 #include <sstream>
 
+#include "examples/common/op_table.h"
 #include "examples/common/progress.h"
 #include "graph/error.h"
 
@@ -82,6 +83,8 @@ std::string figures_text(const Figures& figures, bool colour) {
     line("routed", percent_text(figures.routing.share()),
          "of tokens, by layer " + layer_bars(figures.routing));
   }
+  if (!figures.prefill_ops.empty()) out << op_table("prefill", figures.prefill_ops);
+  if (!figures.decode_ops.empty()) out << op_table("decode", figures.decode_ops);
   return out.str();
 }
 
@@ -103,6 +106,10 @@ nlohmann::ordered_json figures_json(const Figures& figures) {
   };
   if (figures.routing.has_router() && figures.routing.tokens > 0)
     json["routed"] = routing_json(figures.routing);
+  if (!figures.prefill_ops.empty()) {
+    json["ops"] = {{"prefill", ops_json(figures.prefill_ops)},
+                   {"decode", ops_json(figures.decode_ops)}};
+  }
   return json;
 }
 

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "graph/op_times.h"
 #include "models/session.h"
 
 namespace l2a {
@@ -22,6 +23,7 @@ struct Figures {
   CacheBytes cache;
   std::size_t arena_bytes = 0;
   RoutingStats routing;
+  OpTimes prefill_ops, decode_ops;  // when they were asked for
 
   double prefill_rate() const;  // tokens/s; 0 when there is nothing to divide
   double decode_rate() const;

@@ -56,6 +56,7 @@ Generation Generator::answer(std::span<const Token> prompt, std::int64_t most,
   const auto start = Clock::now();
   Generation result;
   hooks.prefilled(0, timing_.prompt_tokens);
+  session_.time_ops(time_ops_ ? &timing_.prefill_ops : nullptr);
   const Evaluation prefilled = session_.prefill(fresh, [&](std::int64_t done) {
     hooks.prefilled(done, timing_.prompt_tokens);
     return !hooks.interrupted();
@@ -78,6 +79,7 @@ Generation Generator::answer(std::span<const Token> prompt, std::int64_t most,
   Token next = sampler_.sample(prefilled.logits);
   timing_.first_token_seconds = seconds_since(start);
   const auto decode_start = Clock::now();
+  session_.time_ops(time_ops_ ? &timing_.decode_ops : nullptr);
   while (true) {
     result.tokens.push_back(next);
     sampler_.accept(next);

@@ -48,6 +48,8 @@ class Generator {
 
   // Of every token that went through the session for this, also those it has forgotten since.
   RoutingStats routing() const;
+  // Whether the figures tell where the time went, by kind of op.
+  void time_ops(bool wanted) { time_ops_ = wanted; }
 
   // Of the last answer, and the session's caches and routing so far. The caller adds what it knows of the model.
   Figures figures() const;
@@ -59,6 +61,7 @@ class Generator {
   std::vector<Token> held_;  // tokens in the session's caches
   Figures timing_;
   RoutingStats forgotten_;
+  bool time_ops_ = false;
 };
 
 }  // namespace l2a

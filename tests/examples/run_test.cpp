@@ -93,6 +93,24 @@ TEST_CASE("--json prints one object with text and figures") {
         doctest::Approx((layers[0].get<double>() + layers[2].get<double>()) / 2));
 }
 
+TEST_CASE("--ops says where the time went, in prefill and in decode") {
+  const Ended ended = run({"-p", "hello", "-n", "4", "--temp", "0", "--ops"});
+  CHECK(ended.code == 0);
+  for (const char* says : {"\nprefill  ", "\ndecode  ", "\n  matmul ", "\n  attention ", " GB/s "})
+    CHECK(contains(ended.err, says));
+  CHECK(ended.out == run({"-p", "hello", "-n", "4", "--temp", "0"}).out);
+  const json object = figures({"-p", "hello", "-n", "4", "--temp", "0", "--ops"});
+  const std::int64_t decoded = object["generated_tokens"].get<std::int64_t>() - 1;
+  for (const char* phase : {"prefill", "decode"}) {
+    CAPTURE(phase);
+    const json& ops = object["ops"][phase];
+    CHECK(ops["matmul"]["seconds"] > 0);
+    CHECK(ops["matmul"]["operations"] > 0);
+    CHECK(ops["argmax"]["calls"] == (phase == std::string("decode") ? decoded : 1));
+  }
+  CHECK_FALSE(figures({"-p", "hello", "-n", "4"}).contains("ops"));
+}
+
 TEST_CASE("a dense model's figures say nothing of routing, and its caches all grow") {
   const json object = figures({"-p", "hello", "-n", "4", "--temp", "0"}, "qwen3-tiny");
   CHECK(!object.contains("routed"));
@@ -176,6 +194,7 @@ TEST_CASE("wrong usage of l2a-run exits with 2 before the model is opened") {
   wrong({"--chat", "--json"}, {"--chat", "--json"});
   wrong({"--chat", "-f", "-"}, {"--chat", "-f"});
   wrong({"-p", "hi", "--think", "--no-think"}, {"--think", "--no-think"});
+  wrong({"-p", "hi", "--ops", "--quiet"}, {"--ops", "--quiet"});
   wrong({"-p", "hi", "--raw", "--system", "x"}, {"--raw", "--system"});
   wrong({"-p", "hi", "--backend", "gpu"}, {"--backend", "gpu", "reference"});
   for (const char* option : {"--temp", "--top-p", "--min-p", "--repeat-penalty"}) {

@@ -3,9 +3,11 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <numeric>
 #include <random>
 
 #include "graph/error.h"
+#include "graph/op_times.h"
 #include "ops/add.h"
 #include "ops/kv_append.h"
 #include "ops/matmul.h"
@@ -194,6 +196,47 @@ TEST_CASE("ops that a device lacks fall back, with copies both ways, and are nam
       CHECK((plan.describe().find(note) != std::string::npos) == lacks);
     }
   }
+}
+
+TEST_CASE("a timed run computes what a run does, and says what each node and the copies took") {
+  auto device = std::make_shared<DeviceBackend>("matmul");
+  auto host = make_reference_backend();
+  const RandomGraph random = random_graph(5, *device);
+  Plan plan(random.graph, {device, host});
+  const std::vector<float> untimed = evaluate(plan, random);
+  plan.poison();
+  std::vector<float> x(64), timed(64);
+  for (std::size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i % 7) - 3;
+  plan.write(random.x, std::span<const float>(x));
+  PlanTimes times;
+  plan.run(times);
+  plan.read(random.result, std::span<float>(timed));
+  CHECK(timed == untimed);
+  REQUIRE(times.nodes.size() == random.graph->nodes().size());
+  CHECK(*std::min_element(times.nodes.begin(), times.nodes.end()) > 0);
+  CHECK(times.copies > 0);
+
+  const PlanTimes first = times;
+  plan.run(times);  // adds
+  for (std::size_t i = 0; i < first.nodes.size(); ++i) CHECK(times.nodes[i] > first.nodes[i]);
+  CHECK(times.copies > first.copies);
+
+  OpTimes sums;
+  add_times(sums, *random.graph, times, {});
+  double seconds = 0;
+  std::int64_t calls = 0;
+  Cost cost;
+  for (const auto& [name, sum] : sums) {
+    seconds += sum.seconds;
+    calls += sum.calls;
+    cost += sum.cost;
+  }
+  const double all = std::accumulate(times.nodes.begin(), times.nodes.end(), 0.0) + times.copies;
+  CHECK(seconds == doctest::Approx(all));
+  CHECK(sums.at("copy").seconds == times.copies);
+  CHECK(calls == static_cast<std::int64_t>(times.nodes.size()));
+  CHECK(cost.operations == doctest::Approx(random.graph->cost({}).operations));
+  CHECK(cost.bytes == doctest::Approx(random.graph->cost({}).bytes));
 }
 
 TEST_CASE("nodes run where their weights live") {

@@ -288,6 +288,32 @@ TEST_CASE("decode compiles its plan once") {
   CHECK(session.arena_bytes() == bytes);
 }
 
+TEST_CASE("steps tell the time of their ops while they are asked to, and compute the same") {
+  const std::vector<Token> tokens = some_tokens(20);
+  for_each_kind([&](const TestModel& model) {
+    Session timed = model.session(40), untimed = model.session(40);
+    OpTimes prefill, decode;
+    timed.time_ops(&prefill);
+    const auto first = copied(timed.prefill(tokens));
+    CHECK(first == copied(untimed.prefill(tokens)));
+    timed.time_ops(&decode);
+    CHECK(copied(timed.decode(7)) == copied(untimed.decode(7)));
+    timed.time_ops(nullptr);
+    timed.decode(7);
+
+    for (const OpTimes* times : {&prefill, &decode}) {
+      CHECK(times->at("argmax").calls == 1);
+      CHECK(times->at("attention").calls >= model.config().layers);
+      for (const auto& [name, time] : *times) CHECK(time.seconds > 0);
+    }
+    // As many nodes as the plan has: nothing of the step that was not to be timed.
+    std::int64_t calls = 0;
+    for (const auto& [name, time] : decode) calls += time.calls;
+    CHECK(calls == static_cast<std::int64_t>(timed.plan(1, LogitsOf::last).graph().nodes().size()));
+    CHECK(prefill.at("matmul").cost.operations > 5 * decode.at("matmul").cost.operations);
+  });
+}
+
 TEST_CASE("a session's settings are checked") {
   const TestModel model("qwen3-tiny");
   const auto message = [&](std::int64_t context, std::int64_t chunk, Dtype cache) {

@@ -221,6 +221,39 @@ AttentionInputs leaves(OpRun& run, const Leaves& l) {
   return inputs;
 }
 
+TEST_CASE("attention's cost counts the keys that each token sees, and each cached key once") {
+  constexpr std::int64_t kHeads = 4, kKeyHeads = 2, kDim = 8;
+  for (const std::int64_t tokens : {1, 3, 16}) {
+    for (const std::int64_t context : {16, 20, 40}) {
+      for (const std::int64_t window : {0, 1, 7, 18, 100}) {
+        CAPTURE(tokens);
+        CAPTURE(context);
+        CAPTURE(window);
+        OpRun run(make_reference_backend());
+        AttentionInputs inputs;
+        inputs.query = run.graph.input("query", Dtype::f32, {tokens, kHeads, kDim});
+        inputs.keys = run.graph.input("keys", Dtype::f16, {64, kKeyHeads, kDim});
+        inputs.values = run.graph.input("values", Dtype::f16, {64, kKeyHeads, kDim});
+        inputs.positions = run.graph.input("positions", Dtype::i32, {tokens});
+        const AttentionOptions options{window, 0, 0};
+        run.graph.output(attention(run.graph, inputs, options));
+        double pairs = 0;
+        std::int64_t oldest = context;
+        for (std::int64_t t = context - tokens; t < context; ++t) {
+          const KeyRange range = key_range(options, t, false);
+          pairs += static_cast<double>(range.end - range.begin);
+          oldest = std::min(oldest, range.begin);
+        }
+        const Cost cost = run.graph.build()->cost({context, 1});
+        CHECK(cost.operations == doctest::Approx(4.0 * pairs * kHeads * kDim));
+        const double keys = static_cast<double>(context - oldest) * 2 * kKeyHeads * kDim * 2;
+        CHECK(cost.bytes ==
+              doctest::Approx(keys + 2.0 * static_cast<double>(tokens * kHeads * kDim) * 4));
+      }
+    }
+  }
+}
+
 TEST_CASE("attention refuses inputs that do not fit") {
   const auto refused = [](std::string_view why, const Leaves& l) {
     check_refused("attention", why,

@@ -44,6 +44,24 @@ TEST_CASE("matmul of a compact tensor computes its rows and stays compact") {
   });
 }
 
+TEST_CASE("matmul of a compact tensor costs what its rows do, and its weight where there is one") {
+  for (const std::int64_t tokens : {1, 4}) {
+    OpRun run(make_reference_backend());
+    const Tensor x = run.graph.input("x", Dtype::f32, {tokens, 3});
+    const Rows rows = route(run.graph, x, run.floats({1, 3}, {1, 1, 1}), {}, 0);
+    run.graph.output(matmul(run.graph, gather_rows(run.graph, x, rows),
+                            run.floats({2, 3}, std::vector(6, 1.0f))));
+    const auto graph = run.graph.build();
+    const Node& node = graph->nodes().back();
+    const Cost cost = node.op->cost(graph->input_infos(node), graph->output_info(node), {0, 0.25});
+    const double t = static_cast<double>(tokens);
+    CHECK(cost.operations == doctest::Approx(0.25 * t * 2 * 3 * 2));
+    const double weight = (1 - std::pow(0.75, t)) * 6 * 4;
+    const double rows_list = (1 + t) * 4;
+    CHECK(cost.bytes == doctest::Approx(weight + 0.25 * t * (3 + 2) * 4 + rows_list));
+  }
+}
+
 TEST_CASE("matmul keeps infinity and NaN in their own token's row") {
   on_each_backend([](OpRun& run) {
     const Tensor x = run.floats({3, 2}, {INFINITY, 1, NAN, 1, 1, 1});

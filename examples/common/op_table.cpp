@@ -1,0 +1,46 @@
+#include "examples/common/op_table.h"
+
+#include <algorithm>
+#include <iomanip>
+#include <sstream>
+#include <vector>
+
+namespace l2a {
+
+std::string op_table(std::string_view title, const OpTimes& times) {
+  double total = 0;
+  for (const auto& [name, time] : times) total += time.seconds;
+  std::vector<OpTimes::const_iterator> slowest_first;
+  for (auto it = times.begin(); it != times.end(); ++it) slowest_first.push_back(it);
+  std::sort(slowest_first.begin(), slowest_first.end(),
+            [](const auto& a, const auto& b) { return a->second.seconds > b->second.seconds; });
+
+  std::ostringstream out;
+  out << std::left << std::setw(18) << title << std::right
+      << "        ms   share    calls     GB/s    Gop/s\n"
+      << std::fixed;
+  for (const auto& it : slowest_first) {
+    const OpTime& time = it->second;
+    const double share = total > 0 ? time.seconds / total : 0;
+    const double seconds = std::max(time.seconds, 1e-9);
+    out << "  " << std::left << std::setw(16) << it->first << std::right << std::setprecision(2)
+        << std::setw(10) << 1e3 * time.seconds << std::setprecision(1) << std::setw(7)
+        << 100 * share << "%" << std::setw(9) << time.calls << std::setw(9)
+        << time.cost.bytes / seconds / 1e9 << std::setw(9) << time.cost.operations / seconds / 1e9
+        << "\n";
+  }
+  return out.str();
+}
+
+nlohmann::ordered_json ops_json(const OpTimes& times) {
+  nlohmann::ordered_json json = nlohmann::ordered_json::object();
+  for (const auto& [name, time] : times) {
+    json[name] = {{"calls", time.calls},
+                  {"seconds", time.seconds},
+                  {"bytes", time.cost.bytes},
+                  {"operations", time.cost.operations}};
+  }
+  return json;
+}
+
+}  // namespace l2a
