@@ -55,7 +55,7 @@ void run(const Options& options) {
   session_options.context = count;
   session_options.cache_dtype = open.cache_dtype;
   session_options.keep_routes = true;
-  l2a::Session session(open.model, open.backend, {}, session_options);
+  l2a::Session session(open.model, open.backend, open.fallbacks, session_options);
 
   const std::int64_t routed_layers = config.l2a ? config.l2a->routed_layers() : 0;
   l2a::SafetensorsWriter writer(options.out);

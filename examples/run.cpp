@@ -184,8 +184,7 @@ class Program {
                           : std::min((wanted + kStep - 1) / kStep * kStep, trained);
     session.chunk = options_.chunk;
     session.cache_dtype = open_.cache_dtype;
-    session_ = std::make_unique<l2a::Session>(
-        open_.model, open_.backend, std::vector<std::shared_ptr<l2a::Backend>>{}, session);
+    session_ = std::make_unique<l2a::Session>(open_.model, open_.backend, open_.fallbacks, session);
     if (session.context > trained && !options_.quiet) {
       l2a::print_error(kProgram, concat("warning: --ctx ", session.context, " is beyond the ",
                                         trained, " tokens that the model was trained for"));

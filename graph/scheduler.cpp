@@ -47,7 +47,8 @@ class Scheduler {
   int preferred(const Node& node) {
     int best = -1;
     std::size_t best_bytes = 0;
-    int computed = -1;
+    int computed = last_;
+    NodeId latest = kNoNode;
     for (const ValueId input : node.inputs) {
       if (input == kNoValue) continue;
       const ValueId root = graph_.root(input);
@@ -57,12 +58,12 @@ class Scheduler {
           best = home(root);
           best_bytes = graph_.root_bytes(root);
         }
-      } else if (computed < 0) {
+      } else if (graph_.value(root).producer > latest) {
         computed = home(root);
+        latest = graph_.value(root).producer;
       }
     }
-    if (best >= 0) return best;
-    return computed >= 0 ? computed : 0;
+    return best >= 0 ? best : computed;
   }
 
   int choose(NodeId id) {
@@ -99,6 +100,7 @@ class Scheduler {
     const Node& node = graph_.node(id);
     const int where = choose(id);
     schedule_.node_backend[static_cast<std::size_t>(id)] = where;
+    last_ = where;
     for (const ValueId input : node.inputs) {
       if (input != kNoValue) bring(graph_.root(input), where);
     }
@@ -117,6 +119,7 @@ class Scheduler {
   const Graph& graph_;
   std::span<const std::shared_ptr<Backend>> backends_;
   Schedule schedule_;
+  int last_ = 0;                                // where the node before ran
   std::set<std::pair<ValueId, int>> replicas_;  // copies that are current
 };
 

@@ -28,10 +28,11 @@ struct Schedule {
 // Whether a tensor that lives on backend `a` can be used by `b` where it is.
 bool shares_memory(const Backend& a, const Backend& b);
 
-// A node runs where its largest weight or state lives, else where its first input was computed. If
-// that backend does not support it, the first of `backends` that does takes it (the last is the one
-// that supports all). A node that changes a state stays with it. Throws Error when no backend
-// supports a node or one is not listed.
+// A node runs where its largest weight or state lives, else where the latest of its inputs was
+// computed, so that a residual follows its layer; what reads nothing but inputs of the graph runs
+// where the node before it did. If that backend does not support it, the first of `backends` that
+// does takes it (the last is the one that supports all). A node that changes a state stays with it.
+// Throws Error when no backend supports a node or one is not listed.
 Schedule make_schedule(const Graph& graph, std::span<const std::shared_ptr<Backend>> backends);
 
 }  // namespace l2a

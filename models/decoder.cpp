@@ -18,10 +18,12 @@ namespace {
 
 class DecoderBuilder {
  public:
-  DecoderBuilder(const Model& model, const KvCaches& caches, const std::shared_ptr<Buffer>& tally,
+  DecoderBuilder(const Model& model, const KvCaches& caches, const RouteTally& tally,
                  const DecoderRequest& request)
       : model_(model), config_(model.config()), caches_(caches), request_(request) {
-    if (tally) tally_ = graph_.state("routed", Dtype::i32, {config_.l2a->routed_layers()}, tally);
+    for (const auto& [backend, buffer] : tally) {
+      tally_[backend] = graph_.state("routed", Dtype::i32, {config_.l2a->routed_layers()}, buffer);
+    }
   }
 
   DecoderGraph build() {
@@ -29,16 +31,23 @@ class DecoderBuilder {
     result_.tokens = graph_.input("tokens", Dtype::i32, {count});
     result_.positions = graph_.input("positions", Dtype::i32, {count});
     tokens_.positions = result_.positions;
+    if (request_.forced_share && !tally_.empty()) {
+      result_.draws = graph_.input("draws", Dtype::f32, {config_.l2a->routed_layers() * count, 1});
+      result_.draw_weight = graph_.input("draw_weight", Dtype::f32, {1, 1});
+    }
     tokens_.rope_table = rope_table(graph_, result_.positions, model_.rope_frequencies().in(graph_),
                                     model_.rope_table_factor());
     Tensor x = row_lookup(graph_, model_.token_embedding().in(graph_), result_.tokens);
     for (std::int64_t layer = 0; layer < config_.layers; ++layer) {
       x = attention(x, layer);
       x = feed_forward(x, model_.layer(layer));
-      graph_.name(x, concat("layer.", layer));
+      result_.layers.push_back(graph_.name(x, concat("layer.", layer)));
     }
     if (request_.logits != LogitsOf::none) head(x);
     if (request_.matmul_inputs) keep_matmul_inputs();
+    if (request_.everything) {
+      for (const Node& node : graph_.graph().nodes()) graph_.output({node.output});
+    }
     result_.graph = graph_.build();
     return std::move(result_);
   }
@@ -54,7 +63,7 @@ class DecoderBuilder {
     const AttentionBlock block{layer.attention.in(graph_), config_.attention_heads(),
                                caches_.local(graph_, index)};
     const bool widens = config_.l2a && config_.l2a->mode == L2aMode::widen;
-    if (widens && config_.routes(index)) return routed(x, h, block, layer);
+    if (widens && config_.routes(index)) return routed(x, h, block, index);
 
     AttentionSpan span;
     if (config_.l2a) span = {config_.l2a->window, config_.l2a->sinks, {}};
@@ -63,18 +72,24 @@ class DecoderBuilder {
 
     const AttentionBlock global{layer.global_attention.in(graph_), config_.attention_heads(),
                                 caches_.global(graph_, index)};
-    return routed(x, norm(x, layer.global_norm), global, layer);
+    return routed(x, norm(x, layer.global_norm), global, index);
   }
 
-  Tensor routed(Tensor x, Tensor h, const AttentionBlock& block, const StoredLayer& layer) {
+  Tensor routed(Tensor x, Tensor h, const AttentionBlock& block, std::int64_t index) {
     const L2aConfig& l2a = *config_.l2a;
-    const L2aOptions options{l2a.mode, l2a.window, l2a.sinks,
-                             router_cut(l2a.temperature, l2a.threshold)};
-    const L2aRouter router{layer.router.in(graph_), layer.router_bias.in(graph_)};
+    const StoredLayer& layer = model_.layer(index);
+    L2aOptions options{l2a.mode, l2a.window, l2a.sinks, router_cut(l2a.temperature, l2a.threshold)};
+    L2aRouter router{layer.router.in(graph_), layer.router_bias.in(graph_), {}};
+    if (request_.forced_share) {  // draws are in [0, 1), and are routed from the cut on
+      const std::int64_t first = routed_layers_ * request_.tokens;
+      router = {
+          result_.draw_weight, {}, graph_.slice(result_.draws, first, first + request_.tokens)};
+      options.cut = static_cast<float>(1 - *request_.forced_share);
+    }
     const L2aResult result = l2a_attention(graph_, x, h, block, router, tokens_, options);
     const Tensor rows{result.rows.id};
     graph_.name(rows, concat("rows.", routed_layers_));
-    count_rows(graph_, tally_, result.rows, routed_layers_++);
+    count_rows(graph_, tally_.at(&model_.placement().layer(index)), result.rows, routed_layers_++);
     if (request_.routes) {
       graph_.output(rows);
       result_.routes.push_back(rows);
@@ -122,14 +137,14 @@ class DecoderBuilder {
   GraphBuilder graph_;
   DecoderGraph result_;
   TokenInputs tokens_;
-  Tensor tally_;
+  std::map<const Backend*, Tensor> tally_;
   std::int64_t routed_layers_ = 0;
 };
 
 }  // namespace
 
-DecoderGraph build_decoder(const Model& model, const KvCaches& caches,
-                           const std::shared_ptr<Buffer>& tally, const DecoderRequest& request) {
+DecoderGraph build_decoder(const Model& model, const KvCaches& caches, const RouteTally& tally,
+                           const DecoderRequest& request) {
   return DecoderBuilder(model, caches, tally, request).build();
 }
 

@@ -1,8 +1,10 @@
 // The decoder as a graph: embedding, layers (dense, L2A "add" or "widen"), final norm, output head.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
+#include <optional>
 #include <vector>
 
 #include "models/kv_cache.h"
@@ -19,7 +21,10 @@ enum class LogitsOf : std::uint8_t {
 struct DecoderRequest {
   std::int64_t tokens = 1;  // T
   LogitsOf logits = LogitsOf::last;
-  bool routes = false;  // keep each routed layer's Rows readable
+  bool routes = false;      // keep each routed layer's Rows readable
+  bool everything = false;  // keep what every node computes readable
+  // Route this share of tokens, pseudo-random by layer and position, whatever the routers say.
+  std::optional<double> forced_share;
   // Keep what weights are multiplied with readable. All of it: the last layer's MLP then runs up to its last
   // product even where no logits are wanted.
   bool matmul_inputs = false;
@@ -39,10 +44,16 @@ struct DecoderGraph {
   Tensor most_likely;          // i32 [1] or [T]: the argmax of each row of logits
   std::vector<Tensor> routes;  // one i32 [1 + T] (Rows) for each routed layer, when asked for
   std::vector<MatmulInput> matmul_inputs;  // when asked for; distinct
+  std::vector<Tensor> layers;  // f32 [T, E]: what each layer hands on
+  // Of a forced share, which has an input f32 [routed layers * T, 1] to be routed by and its weight f32 [1, 1].
+  Tensor draws, draw_weight;
 };
 
-// `tally` i32 [routed layers], or null for a dense model: the tokens that each routed layer has routed so far.
-DecoderGraph build_decoder(const Model& model, const KvCaches& caches,
-                           const std::shared_ptr<Buffer>& tally, const DecoderRequest& request);
+// Counters of the tokens that each routed layer has routed so far: i32 [routed layers] on each backend that has such a
+// layer, which counts in its own.
+using RouteTally = std::map<const Backend*, std::shared_ptr<Buffer>>;
+
+DecoderGraph build_decoder(const Model& model, const KvCaches& caches, const RouteTally& tally,
+                           const DecoderRequest& request);
 
 }  // namespace l2a

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "graph/error.h"
+#include "ops/quantize.h"
 
 namespace l2a {
 namespace {
@@ -47,7 +48,8 @@ CacheBytes cache_bytes(const ModelConfig& config, Dtype dtype, std::int64_t posi
   return bytes;
 }
 
-KvCaches::KvCaches(const ModelConfig& config, Backend& backend, Dtype dtype, std::int64_t context)
+KvCaches::KvCaches(const ModelConfig& config, const Placement& placement, Dtype dtype,
+                   std::int64_t context)
     : dtype_(dtype), context_(context), kv_heads_(config.kv_heads), head_dim_(config.head_dim) {
   if (context < 1) throw Error(concat("a context holds at least 1 token, not ", context));
   if (context > INT32_MAX) {
@@ -56,7 +58,7 @@ KvCaches::KvCaches(const ModelConfig& config, Backend& backend, Dtype dtype, std
   if (dtype != Dtype::f32 && dtype != Dtype::f16 && dtype != Dtype::bf16) {
     throw Error(concat("a KV cache is f32, f16 or bf16, not ", dtype));
   }
-  auto allocate = [&](std::int64_t capacity, std::int64_t sinks) {
+  auto allocate = [&](Backend& backend, std::int64_t capacity, std::int64_t sinks) {
     const std::size_t bytes =
         position_bytes(config, dtype) / 2 * static_cast<std::size_t>(capacity);
     try {
@@ -71,8 +73,42 @@ KvCaches::KvCaches(const ModelConfig& config, Backend& backend, Dtype dtype, std
   for (std::int64_t layer = 0; layer < config.layers; ++layer) {
     const Ring ring = first_cache(config, layer);
     const bool wraps = ring.bounded && ring.window + ring.sinks < context;
-    local_.push_back(wraps ? allocate(ring.window + ring.sinks, ring.sinks) : allocate(context, 0));
-    global_.push_back(has_second_cache(config, layer) ? allocate(context, 0) : StoredCache{});
+    Backend& backend = placement.layer(layer);
+    local_.push_back(wraps ? allocate(backend, ring.window + ring.sinks, ring.sinks)
+                           : allocate(backend, context, 0));
+    global_.push_back(has_second_cache(config, layer) ? allocate(backend, context, 0)
+                                                      : StoredCache{});
+  }
+}
+
+void KvCaches::fill(std::int64_t begin, std::int64_t end) {
+  constexpr std::int64_t kPositions = 256;  // at a time
+  const std::int64_t row = kv_heads_ * head_dim_;
+  std::vector<float> numbers(static_cast<std::size_t>(kPositions * row));
+  std::uint32_t state = 1;
+  for (float& number : numbers) {  // a linear congruential generator; its low bits are poor
+    state = state * 1664525U + 1013904223U;
+    number = static_cast<float>(state >> 16) / 65536 - 0.5f;
+  }
+  std::vector<std::byte> encoded(dtype_bytes(dtype_, kPositions * row));
+  quantize_row(dtype_, numbers, encoded);
+  const std::size_t row_bytes = dtype_bytes(dtype_, row);
+  auto fill_buffer = [&](const StoredCache& cache, Buffer& buffer) {
+    // Positions that share a slot of a ring are as good as one another.
+    for (std::int64_t slot = std::min(begin, cache.capacity);
+         slot < std::min(end, cache.capacity);) {
+      const std::int64_t count = std::min(kPositions, std::min(end, cache.capacity) - slot);
+      buffer.upload(static_cast<std::size_t>(slot) * row_bytes,
+                    std::span(encoded).first(static_cast<std::size_t>(count) * row_bytes));
+      slot += count;
+    }
+  };
+  for (const auto* caches : {&local_, &global_}) {
+    for (const StoredCache& cache : *caches) {
+      if (!cache.keys) continue;
+      fill_buffer(cache, *cache.keys);
+      fill_buffer(cache, *cache.values);
+    }
   }
 }
 

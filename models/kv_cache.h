@@ -9,8 +9,8 @@
 #include <memory>
 #include <vector>
 
-#include "graph/backend.h"
 #include "models/model_config.h"
+#include "models/placement.h"
 
 namespace l2a {
 
@@ -34,11 +34,15 @@ struct StoredCache {
 
 class KvCaches {
  public:
-  // Reserves room for `context` positions in caches of f32, f16 or bf16. On the host, memory is taken as it fills.
-  KvCaches(const ModelConfig& config, Backend& backend, Dtype dtype, std::int64_t context);
+  // Reserves room for `context` positions in caches of f32, f16 or bf16, each layer's where it is placed. On the host,
+  // memory is taken as it fills.
+  KvCaches(const ModelConfig& config, const Placement& placement, Dtype dtype,
+           std::int64_t context);
 
-  Dtype dtype() const { return dtype_; }
   std::int64_t context() const { return context_; }
+  // Writes small pseudo-random numbers as the keys and values of positions [begin, end).
+  void fill(std::int64_t begin, std::int64_t end);
+
   // The first attention's cache of a layer as states of a graph.
   KvCache local(GraphBuilder& graph, std::int64_t layer) const;
   // The second one's, of an "add" layer that is not pruned.

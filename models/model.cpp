@@ -1,5 +1,6 @@
 #include "models/model.h"
 
+#include <array>
 #include <cmath>
 
 #include "graph/error.h"
@@ -17,28 +18,57 @@ AttentionWeights StoredAttention::in(GraphBuilder& graph) const {
           q_norm.in(graph), k_norm.in(graph)};
 }
 
+namespace {
+
+class GgufSource final : public TensorSource {
+ public:
+  explicit GgufSource(std::shared_ptr<const GgufFile> file) : file_(std::move(file)) {}
+
+  std::string name() const override { return file_->path().string(); }
+  ModelConfig config() const override { return ModelConfig::from_gguf(*file_); }
+  bool has(const std::string& tensor) const override {
+    return file_->find_tensor(tensor) != nullptr;
+  }
+  TensorData get(const std::string& tensor, std::span<const std::int64_t> shape) const override {
+    const GgufTensor& found = file_->get_tensor(tensor, shape);
+    return {found.dtype, found.data, file_};
+  }
+
+ private:
+  std::shared_ptr<const GgufFile> file_;
+};
+
+}  // namespace
+
 class ModelLoader {
  public:
-  ModelLoader(std::shared_ptr<const GgufFile> file, std::shared_ptr<Backend> backend)
-      : file_(std::move(file)), model_(new Model) {
-    model_->backend_ = std::move(backend);
-    model_->config_ = ModelConfig::from_gguf(*file_);
+  ModelLoader(const TensorSource& source, Placement placement)
+      : source_(source), model_(new Model) {
+    model_->placement_ = std::move(placement);
+    model_->config_ = source.config();
+    const auto placed = static_cast<std::int64_t>(model_->placement_.layers.size());
+    if (placed != 0 && placed != model_->config_.layers) {
+      throw Error(concat(source.name(), ": has ", model_->config_.layers, " layers, and ", placed,
+                         " were placed"));
+    }
   }
 
   std::shared_ptr<const Model> load() {
     const ModelConfig& config = model_->config_;
+    backend_ = model_->placement_.outer.get();
     model_->token_embedding_ = matrix("token_embd.weight", config.vocabulary, config.hidden);
     model_->output_norm_ = vector("output_norm.weight", config.hidden);
-    model_->output_ = file_->find_tensor("output.weight") != nullptr
+    model_->output_ = source_.has("output.weight")
                           ? matrix("output.weight", config.vocabulary, config.hidden)
                           : model_->token_embedding_;
     for (std::int64_t i = 0; i < config.layers; ++i) model_->layers_.push_back(load_layer(i));
+    backend_ = model_->placement_.outer.get();
     load_rope();  // last: the head size it allocates by has then been met by tensors
     return std::move(model_);
   }
 
  private:
-  StoredTensor import(const GgufTensor& tensor) {
+  StoredTensor import(const std::string& name, const TensorData& tensor, const Shape& shape) {
     // Loads of whole elements need their alignment, which a file with a small `general.alignment` may not give.
     const auto address = reinterpret_cast<std::uintptr_t>(tensor.data.data());
     const bool aligned =
@@ -46,38 +76,40 @@ class ModelLoader {
         address % static_cast<std::uintptr_t>(dtype_info(tensor.dtype).block_bytes) == 0;
     std::shared_ptr<Buffer> buffer;
     if (aligned) {
-      buffer = model_->backend_->import(tensor.data, file_);
+      buffer = backend_->import(tensor.data, tensor.owner);
     } else {
-      buffer = model_->backend_->allocate(tensor.data.size());
+      buffer = backend_->allocate(tensor.data.size());
       buffer->upload(0, tensor.data);
     }
-    return {tensor.name, tensor.dtype, Shape(tensor.shape), std::move(buffer)};
+    return {name, tensor.dtype, shape, std::move(buffer)};
   }
 
   StoredTensor upload(std::string name, const Shape& shape, std::span<const float> values) {
-    auto buffer = model_->backend_->allocate(values.size_bytes());
+    auto buffer = backend_->allocate(values.size_bytes());
     buffer->upload(0, std::as_bytes(values));
     return {std::move(name), Dtype::f32, shape, std::move(buffer)};
   }
 
   // The tensor of that name, shape and a dtype that has a floating-point meaning.
-  const GgufTensor& weight(const std::string& name, std::span<const std::int64_t> shape) const {
-    const GgufTensor& tensor = file_->get_tensor(name, shape);
+  TensorData weight(const std::string& name, std::span<const std::int64_t> shape) const {
+    TensorData tensor = source_.get(name, shape);
     if (tensor.dtype == Dtype::i32) {
-      throw FileError(concat(file_->path().string(), ": tensor '", name,
-                             "' is i32; a weight type was expected"));
+      throw FileError(
+          concat(source_.name(), ": tensor '", name, "' is i32; a weight type was expected"));
     }
     return tensor;
   }
 
   StoredTensor matrix(const std::string& name, std::int64_t rows, std::int64_t columns) {
-    return import(weight(name, std::vector<std::int64_t>{rows, columns}));
+    const std::array extents = {rows, columns};
+    const TensorData tensor = weight(name, extents);  // extents that no tensor has end here
+    return import(name, tensor, Shape(extents));
   }
 
   // Norms, biases and the router: always f32 in memory, whatever the file holds.
   StoredTensor floats(const std::string& name, const Shape& shape) {
-    const GgufTensor& tensor = weight(name, shape.extents());
-    if (tensor.dtype == Dtype::f32) return import(tensor);
+    const TensorData tensor = weight(name, shape.extents());
+    if (tensor.dtype == Dtype::f32) return import(name, tensor, shape);
     std::vector<float> values(static_cast<std::size_t>(shape.elements()));
     dequantize_row(tensor.dtype, tensor.data, values);
     return upload(name, shape, values);
@@ -88,7 +120,7 @@ class ModelLoader {
   }
 
   StoredTensor optional_vector(const std::string& name, std::int64_t length) {
-    return file_->find_tensor(name) != nullptr ? vector(name, length) : StoredTensor{};
+    return source_.has(name) ? vector(name, length) : StoredTensor{};
   }
 
   void load_rope() {
@@ -96,14 +128,14 @@ class ModelLoader {
     RopeFrequencies rope = rope_frequencies(config.head_dim, config.rope_base, config.rope_scaling);
     const std::int64_t pairs = config.head_dim / 2;
     // Llama 3's scaling comes as one divisor for each frequency.
-    if (file_->find_tensor("rope_freqs.weight") != nullptr) {
-      const GgufTensor& tensor = weight("rope_freqs.weight", std::vector<std::int64_t>{pairs});
+    if (source_.has("rope_freqs.weight")) {
+      const TensorData tensor = weight("rope_freqs.weight", Shape{pairs}.extents());
       std::vector<float> divisors(static_cast<std::size_t>(pairs));
       dequantize_row(tensor.dtype, tensor.data, divisors);
       for (std::size_t i = 0; i < divisors.size(); ++i) {
         if (!(divisors[i] > 0) || !std::isfinite(divisors[i])) {
-          throw FileError(concat(file_->path().string(), ": tensor 'rope_freqs.weight' holds ",
-                                 divisors[i], "; positive numbers were expected"));
+          throw FileError(concat(source_.name(), ": tensor 'rope_freqs.weight' holds ", divisors[i],
+                                 "; positive numbers were expected"));
         }
         rope.inverse[i] /= divisors[i];
       }
@@ -138,6 +170,7 @@ class ModelLoader {
   StoredLayer load_layer(std::int64_t index) {
     const ModelConfig& config = model_->config_;
     const std::string block = concat("blk.", index, ".");
+    backend_ = &model_->placement_.layer(index);
     StoredLayer layer;
     layer.attention_norm = vector(block + "attn_norm.weight", config.hidden);
     layer.attention = load_attention(block, "");
@@ -157,13 +190,23 @@ class ModelLoader {
     return layer;
   }
 
-  std::shared_ptr<const GgufFile> file_;
+  const TensorSource& source_;
   std::shared_ptr<Model> model_;
+  Backend* backend_ = nullptr;  // that the tensors go to
 };
+
+std::shared_ptr<const Model> Model::load(const TensorSource& source, Placement placement) {
+  return ModelLoader(source, std::move(placement)).load();
+}
+
+std::shared_ptr<const Model> Model::load(std::shared_ptr<const GgufFile> file,
+                                         Placement placement) {
+  return load(GgufSource(std::move(file)), std::move(placement));
+}
 
 std::shared_ptr<const Model> Model::load(std::shared_ptr<const GgufFile> file,
                                          std::shared_ptr<Backend> backend) {
-  return ModelLoader(std::move(file), std::move(backend)).load();
+  return load(std::move(file), Placement{std::move(backend), {}});
 }
 
 }  // namespace l2a

@@ -1,4 +1,4 @@
-// A model's configuration and its weights, in a backend's memory.
+// A model's configuration and its weights, in the memory of a backend or of several.
 #pragma once
 
 #include <memory>
@@ -8,6 +8,8 @@
 #include "graph/backend.h"
 #include "models/gguf.h"
 #include "models/model_config.h"
+#include "models/placement.h"
+#include "models/tensor_source.h"
 
 namespace l2a {
 
@@ -43,9 +45,13 @@ class Model {
   // the host, so that loading is as quick as mapping the file. Throws FileError or Error.
   static std::shared_ptr<const Model> load(std::shared_ptr<const GgufFile> file,
                                            std::shared_ptr<Backend> backend);
+  // The same over several backends. `placement` says one for each layer, or none.
+  static std::shared_ptr<const Model> load(std::shared_ptr<const GgufFile> file,
+                                           Placement placement);
+  static std::shared_ptr<const Model> load(const TensorSource& source, Placement placement);
 
   const ModelConfig& config() const { return config_; }
-  Backend& backend() const { return *backend_; }
+  const Placement& placement() const { return placement_; }
   const StoredTensor& token_embedding() const { return token_embedding_; }
   const StoredTensor& output_norm() const { return output_norm_; }
   const StoredTensor& output() const { return output_; }  // the embedding itself when they are tied
@@ -60,7 +66,7 @@ class Model {
   Model() = default;
 
   // Before the tensors, so that it outlives their buffers.
-  std::shared_ptr<Backend> backend_;
+  Placement placement_;
   ModelConfig config_;
   StoredTensor token_embedding_, output_norm_, output_, rope_frequencies_;
   float rope_table_factor_ = 1;

@@ -11,6 +11,15 @@ namespace {
 // Plans kept at a time: decode, full chunks with and without logits, and the tail of a prompt.
 constexpr std::size_t kMaxPlans = 4;
 
+// Uniform in [0, 1), the same for a layer and a position always (splitmix64).
+float draw(std::uint64_t layer, std::uint64_t position) {
+  std::uint64_t x = (layer << 32 | position) + 0x9e3779b97f4a7c15U;
+  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9U;
+  x = (x ^ (x >> 27)) * 0x94d049bb133111ebU;
+  x ^= x >> 31;
+  return static_cast<float>(x >> 40) / static_cast<float>(1 << 24);
+}
+
 std::vector<std::shared_ptr<Backend>> joined(std::shared_ptr<Backend> first,
                                              std::vector<std::shared_ptr<Backend>> rest) {
   rest.insert(rest.begin(), std::move(first));
@@ -21,6 +30,9 @@ SessionOptions resolved(SessionOptions options, const ModelConfig& config) {
   if (options.context == 0) options.context = config.context;
   if (options.chunk < 1)
     throw Error(concat("a prefill chunk has at least 1 token, not ", options.chunk));
+  if (options.forced_share && !(*options.forced_share >= 0 && *options.forced_share <= 1)) {
+    throw Error(concat("a routed share is from 0 to 1, not ", *options.forced_share));
+  }
   return options;
 }
 
@@ -54,11 +66,16 @@ Session::Session(std::shared_ptr<const Model> model, std::shared_ptr<Backend> ba
     : model_(std::move(model)),
       backends_(joined(std::move(backend), std::move(fallbacks))),
       options_(resolved(options, model_->config())),
-      caches_(model_->config(), *backends_.front(), options_.cache_dtype, options_.context) {
-  const auto& l2a = model_->config().l2a;
-  if (l2a && l2a->routed_layers() > 0) {
-    tally_ = backends_.front()->allocate(static_cast<std::size_t>(l2a->routed_layers()) *
-                                         sizeof(std::int32_t));
+      caches_(model_->config(), model_->placement(), options_.cache_dtype, options_.context) {
+  const ModelConfig& config = model_->config();
+  for (std::int64_t layer = 0; layer < config.layers; ++layer) {
+    if (!config.routes(layer)) continue;
+    Backend& home = model_->placement().layer(layer);
+    auto& counters = tally_[&home];
+    if (!counters) {
+      counters = home.allocate(static_cast<std::size_t>(config.l2a->routed_layers()) *
+                               sizeof(std::int32_t));
+    }
   }
 }
 
@@ -98,7 +115,11 @@ Session::Compiled& Session::compiled(std::int64_t tokens, LogitsOf logits) {
   if (found == compiled_.end()) {
     // Least recently used first; its arena goes before the new one comes.
     if (compiled_.size() == kMaxPlans) compiled_.erase(compiled_.begin());
-    const DecoderRequest request{tokens, logits, options_.keep_routes,
+    const DecoderRequest request{tokens,
+                                 logits,
+                                 options_.keep_routes,
+                                 options_.keep_everything,
+                                 options_.forced_share,
                                  static_cast<bool>(options_.observe_matmul)};
     DecoderGraph decoder = build_decoder(*model_, caches_, tally_, request);
     Plan plan(decoder.graph, backends_);
@@ -108,6 +129,18 @@ Session::Compiled& Session::compiled(std::int64_t tokens, LogitsOf logits) {
     std::rotate(found, found + 1, compiled_.end());
   }
   return *compiled_.back();
+}
+
+void Session::write_draws(Compiled& entry) {
+  const auto layers = static_cast<std::uint64_t>(model_->config().l2a->routed_layers());
+  draws_.clear();
+  for (std::uint64_t layer = 0; layer < layers; ++layer) {
+    for (const std::int32_t position : positions_)
+      draws_.push_back(draw(layer, static_cast<std::uint64_t>(position)));
+  }
+  const float one = 1;
+  entry.plan.write(entry.decoder.draws, std::span<const float>(draws_));
+  entry.plan.write(entry.decoder.draw_weight, std::span<const float>(&one, 1));
 }
 
 void Session::run_timed(Plan& plan, std::int64_t tokens) {
@@ -132,12 +165,14 @@ Evaluation Session::step(std::span<const Token> tokens, LogitsOf logits) {
   std::iota(positions_.begin(), positions_.end(), static_cast<std::int32_t>(position_));
   entry.plan.write(entry.decoder.tokens, tokens);
   entry.plan.write(entry.decoder.positions, std::span<const std::int32_t>(positions_));
+  if (entry.decoder.draws) write_draws(entry);
   if (op_times_ != nullptr) {
     run_timed(entry.plan, count);
   } else {
     entry.plan.run();
   }
   position_ += count;
+  filled_ = std::max(filled_, position_);
 
   Evaluation result;
   if (logits != LogitsOf::none) {
@@ -196,23 +231,38 @@ Evaluation Session::prefill(std::span<const Token> tokens,
 RoutingStats Session::routing() const {
   const ModelConfig& config = model_->config();
   RoutingStats stats;
-  stats.tokens = position_;
+  stats.tokens = position_ - assumed_;
   stats.routed.assign(static_cast<std::size_t>(config.layers), -1);
-  if (!tally_) return stats;
-  std::vector<std::int32_t> counts(static_cast<std::size_t>(config.l2a->routed_layers()));
-  tally_->download(0, std::as_writable_bytes(std::span<std::int32_t>(counts)));
+  if (tally_.empty()) return stats;
+  std::map<const Backend*, std::vector<std::int32_t>> counts;
+  for (const auto& [backend, buffer] : tally_) {
+    std::vector<std::int32_t>& own = counts[backend];
+    own.resize(static_cast<std::size_t>(config.l2a->routed_layers()));
+    buffer->download(0, std::as_writable_bytes(std::span<std::int32_t>(own)));
+  }
   std::size_t next = 0;
   for (std::int64_t layer = 0; layer < config.layers; ++layer) {
-    if (config.routes(layer)) stats.routed[static_cast<std::size_t>(layer)] = counts[next++];
+    if (!config.routes(layer)) continue;
+    const Backend* home = &model_->placement().layer(layer);
+    stats.routed[static_cast<std::size_t>(layer)] = counts.at(home)[next++];
   }
   return stats;
 }
 
 void Session::reset() {
-  position_ = 0;
-  if (!tally_) return;
-  const std::vector<std::byte> zeros(tally_->bytes());
-  tally_->upload(0, zeros);
+  position_ = assumed_ = 0;
+  for (const auto& [backend, buffer] : tally_) {
+    const std::vector<std::byte> zeros(buffer->bytes());
+    buffer->upload(0, zeros);
+  }
+}
+
+void Session::assume(std::int64_t position) {
+  reset();
+  require_room(position);
+  caches_.fill(filled_, position);
+  filled_ = std::max(filled_, position);
+  position_ = assumed_ = position;
 }
 
 }  // namespace l2a

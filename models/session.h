@@ -30,6 +30,11 @@ struct SessionOptions {
   // Called after each step for each distinct left side of the products with weights. It costs the memory of
   // all of them in a step.
   std::function<void(const MatmulOperand&)> observe_matmul;
+  bool keep_everything =
+      false;  // what every node computes can be read from the plan, for comparisons
+  // Routes this share of tokens, pseudo-random but the same in every run, instead of those that the routers pick: for
+  // measuring speed without trained routers. From 0 to 1.
+  std::optional<double> forced_share;
 };
 
 // What one step computed. Spans are valid until the next step.
@@ -84,6 +89,10 @@ class Session {
   // Forgets every token.
   void reset();
 
+  // As if `position` tokens had been run, but nobody knows which: the caches then hold them as small pseudo-random
+  // numbers. For measuring speed at a depth without the time that it takes to get there. Throws Error beyond the context.
+  void assume(std::int64_t position);
+
   // The plan of a step, compiled if need be: for describing and drawing.
   const Plan& plan(std::int64_t tokens, LogitsOf logits) { return compiled(tokens, logits).plan; }
 
@@ -99,16 +108,20 @@ class Session {
   Compiled& compiled(std::int64_t tokens, LogitsOf logits);
   void show_matmul_inputs(const Compiled& entry);
   void run_timed(Plan& plan, std::int64_t tokens);
+  void write_draws(Compiled& entry);
 
   std::shared_ptr<const Model> model_;
   std::vector<std::shared_ptr<Backend>> backends_;
   SessionOptions options_;
   KvCaches caches_;
-  std::shared_ptr<Buffer> tally_;
+  RouteTally tally_;
   std::vector<std::unique_ptr<Compiled>> compiled_;
   std::int64_t position_ = 0;
+  std::int64_t assumed_ = 0;  // of those, tokens that never ran
+  std::int64_t filled_ = 0;   // positions that caches have held at any time
   OpTimes* op_times_ = nullptr;
   std::vector<std::int32_t> positions_;
+  std::vector<float> draws_;
   std::vector<float> logits_;
   std::vector<Token> most_likely_;
   std::vector<std::vector<std::int32_t>> routes_;

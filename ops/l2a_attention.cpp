@@ -13,7 +13,8 @@ L2aResult l2a_attention(GraphBuilder& graph, Tensor x, Tensor h, const Attention
                         const L2aOptions& options) {
   require(!block.cache.ring,
           "l2a_attention: routed tokens read every key, so their cache cannot be a ring");
-  const Rows rows = route(graph, h, router.weight, router.bias, options.cut);
+  const Tensor asked = router.input ? router.input : h;
+  const Rows rows = route(graph, asked, router.weight, router.bias, options.cut);
   if (options.mode == L2aMode::widen) {
     require(options.window > 0, "l2a_attention: widening needs a window");
     const AttentionSpan span{options.window, options.sinks, rows};

@@ -21,8 +21,9 @@ struct L2aOptions {
 };
 
 struct L2aRouter {
-  Tensor weight;  // f32 [1, E]
-  Tensor bias;    // f32 [1], widen only; may be empty
+  Tensor weight;   // f32 [1, F]
+  Tensor bias{};   // f32 [1], widen only; may be empty
+  Tensor input{};  // f32 [T, F]; empty: h, and F is E
 };
 
 struct L2aResult {

@@ -8,14 +8,23 @@
 #include "ops/reference_backend.h"
 
 namespace l2a {
-namespace {
 
-std::shared_ptr<Backend> make_backend(const ModelOptions& options) {
-  if (options.backend == "reference") return make_reference_backend();
-  return make_cpu_backend({options.threads, std::nullopt});
+std::vector<std::string> backend_names() { return {"cpu", "reference"}; }
+
+std::shared_ptr<Backend> make_backend(const std::string& name, int threads) {
+  if (name == "reference") return make_reference_backend();
+  return make_cpu_backend({threads, std::nullopt});
 }
 
-}  // namespace
+void add_backend_option(CLI::App& app, std::string& backend) {
+  std::vector<std::string> names = backend_names();
+  names.insert(names.begin(), "auto");
+  app.add_option("--backend", backend,
+                 "auto takes the fastest that is here; reference is slow,\n"
+                 "plain code to compare with")
+      ->check(CLI::IsMember(names))
+      ->option_text(CLI::detail::join(names, "|") + " [auto]");
+}
 
 void add_model_path(CLI::App& app, std::string& path) {
   app.add_option("MODEL", path, "GGUF file, as l2a-convert writes")
@@ -26,14 +35,15 @@ void add_model_path(CLI::App& app, std::string& path) {
 
 void add_model_options(CLI::App& app, ModelOptions& options) {
   add_model_path(app, options.path);
-  app.add_option("--backend", options.backend,
-                 "auto takes the fastest that is here; reference is slow,\n"
-                 "plain code to compare with")
-      ->check(CLI::IsMember({"auto", "cpu", "reference"}))
-      ->option_text("auto|cpu|reference [auto]");
+  add_backend_option(app, options.backend);
   app.add_option("-t,--threads", options.threads, "CPU threads; 0: as many as this process may use")
       ->check(CLI::Range(0, 1024))
       ->option_text("N [0]");
+  app.add_option("--gpu-layers,--n-gpu-layers", options.gpu_layers,
+                 "Only the last N layers on the backend, the others on the CPU;\n"
+                 "more than there are: everything. By default everything")
+      ->check(CLI::Range(0, 1 << 20))
+      ->option_text("N");
   app.add_option("--type-kv", options.type_kv, "Type of the KV caches")
       ->check(CLI::IsMember({"f32", "f16", "bf16"}))
       ->option_text("f32|f16|bf16 [" + options.type_kv + "]");
@@ -65,8 +75,17 @@ OpenModel open_model(const ModelOptions& options) {
                      progress.update(done, total, tensor);
                    });
   }
-  open.backend = make_backend(options);
-  open.model = Model::load(open.file, open.backend);
+  open.backend = make_backend(options.backend, options.threads);
+  Placement placement{open.backend, {}};
+  if (options.gpu_layers) {
+    if (open.backend->name() == "cpu") {
+      throw Error("--gpu-layers: this is the CPU's backend already; choose another with --backend");
+    }
+    open.fallbacks.push_back(make_backend("cpu", options.threads));
+    const std::int64_t layers = ModelConfig::from_gguf(*open.file).layers;
+    placement = split_layers(layers, *options.gpu_layers, open.backend, open.fallbacks.front());
+  }
+  open.model = Model::load(open.file, std::move(placement));
   return open;
 }
 

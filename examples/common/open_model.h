@@ -3,7 +3,9 @@
 
 #include <CLI/CLI.hpp>
 #include <memory>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "graph/backend.h"
 #include "models/gguf.h"
@@ -16,13 +18,21 @@ struct ModelOptions {
   std::string path;
   std::string backend = "auto";
   int threads = 0;
-  std::string type_kv;  // dtype of the KV caches; the program sets its default
+  std::string type_kv;                     // dtype of the KV caches; the program sets its default
   bool verify = false;  // the checksums of the tensors, before they are used
+  std::optional<std::int64_t> gpu_layers;  // the last of the layers that `backend` holds; none: all
 };
+
+// "cpu", "reference" and so on: what --backend takes beside "auto".
+std::vector<std::string> backend_names();
+// By such a name, or the fastest that is here for "auto". `threads`: of the CPU; 0: as many as the process may use.
+std::shared_ptr<Backend> make_backend(const std::string& name, int threads);
+// Adds --backend.
+void add_backend_option(CLI::App& app, std::string& backend);
 
 // Adds MODEL, a GGUF file.
 void add_model_path(CLI::App& app, std::string& path);
-// Adds MODEL, --backend, --threads, --type-kv and --verify.
+// Adds MODEL, --backend, --threads, --gpu-layers, --type-kv and --verify.
 void add_model_options(CLI::App& app, ModelOptions& options);
 
 // Adds --route-stats, a file to write (convert/route_stats.h).
@@ -33,6 +43,7 @@ void require_router(const ModelConfig& config, const std::string& path);
 struct OpenModel {
   std::shared_ptr<const GgufFile> file;
   std::shared_ptr<Backend> backend;
+  std::vector<std::shared_ptr<Backend>> fallbacks;  // for a Session
   std::shared_ptr<const Model> model;
   Dtype cache_dtype;
 };

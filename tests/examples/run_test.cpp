@@ -127,6 +127,8 @@ TEST_CASE("the greedy answer does not depend on threads, chunks or the backend")
     CHECK(expected == answer({"--threads", "2"}, checkpoint));
     CHECK(expected == answer({"--chunk", "1"}, checkpoint));
     CHECK(expected == answer({"--backend", "reference"}, checkpoint));
+    for (const char* layers : {"0", "2", "1000"})
+      CHECK(expected == answer({"--backend", "reference", "--gpu-layers", layers}, checkpoint));
   }
 }
 
@@ -214,6 +216,11 @@ TEST_CASE("wrong usage of l2a-run exits with 2 before the model is opened") {
   wrong({"-p", "hi", "--top-p", "0"}, {"--top-p", "'0'", "above 0"});
   wrong({"-p", "hi", "-n", "0"}, {"--tokens"});
   wrong({"-p", "hi", "-t", "1025"}, {"--threads", "1024"});
+}
+
+TEST_CASE("--gpu-layers needs a backend beside the CPU's") {
+  fails({"-p", "hi", "--gpu-layers", "1"}, 1, {"--gpu-layers", "--backend"});
+  fails({"-p", "hi", "--gpu-layers", "-1"}, 2, {"--gpu-layers"});
 }
 
 TEST_CASE("a prompt that is longer than the context is refused with both numbers") {

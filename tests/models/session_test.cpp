@@ -314,6 +314,104 @@ TEST_CASE("steps tell the time of their ops while they are asked to, and compute
   });
 }
 
+TEST_CASE("a forced share of tokens is routed, others in each layer, whatever the steps") {
+  constexpr std::size_t kTokens = 600;
+  const std::vector<Token> tokens = some_tokens(kTokens);
+  for (const char* name : {"l2a-qwen3-pruned", "l2a-qwen3-widen"}) {
+    CAPTURE(name);
+    const TestModel model(name);
+    const auto routed = [&](double share, std::size_t chunk) {
+      SessionOptions options = f32_cache(kTokens);
+      options.keep_routes = true;
+      options.forced_share = share;
+      Session session = model.session(options);
+      std::vector<std::vector<std::int32_t>> by_layer;
+      for (std::size_t begin = 0; begin < kTokens; begin += chunk) {
+        const auto piece = std::span(tokens).subspan(begin, std::min(chunk, kTokens - begin));
+        const Evaluation step = session.step(piece, LogitsOf::last);
+        by_layer.resize(step.routes.size());
+        for (std::size_t i = 0; i < by_layer.size(); ++i) {
+          for (const std::int32_t t : step.routes[i])
+            by_layer[i].push_back(t + static_cast<std::int32_t>(begin));
+        }
+      }
+      CHECK(session.routing().share() ==
+            doctest::Approx(std::accumulate(by_layer.begin(), by_layer.end(), 0.0,
+                                            [](double sum, const auto& list) {
+                                              return sum + static_cast<double>(list.size());
+                                            }) /
+                            static_cast<double>(kTokens * by_layer.size())));
+      return by_layer;
+    };
+    const auto fifth = routed(0.2, 600);
+    CHECK(fifth == routed(0.2, 77));
+    REQUIRE(fifth.size() >= 2);
+    CHECK(fifth[0] != fifth[1]);
+    for (const auto& list : fifth) {
+      CHECK(static_cast<double>(list.size()) > 0.15 * kTokens);
+      CHECK(static_cast<double>(list.size()) < 0.25 * kTokens);
+    }
+    for (const auto& list : routed(0, 600)) CHECK(list.empty());
+    for (const auto& list : routed(1, 600)) CHECK(list.size() == kTokens);
+  }
+  const TestModel dense("qwen3-tiny");  // has nothing to force
+  SessionOptions options = f32_cache(10);
+  options.forced_share = 0.5;
+  Session forced = dense.session(options), plain = dense.session(10);
+  CHECK(logits_of(forced, std::span(tokens).first(10), 4) ==
+        logits_of(plain, std::span(tokens).first(10), 4));
+  for (const double bad : {-0.1, 1.1, std::nan("")}) {
+    options.forced_share = bad;
+    CHECK(contains(message_of<Error>([&] { dense.session(options); }), "from 0 to 1"));
+  }
+}
+
+TEST_CASE("a depth that is assumed costs what a real one does, and leaves nothing behind") {
+  const std::vector<Token> tokens = some_tokens(12);
+  for_each_kind([&](const TestModel& model) {
+    for (const Dtype dtype : {Dtype::f32, Dtype::f16, Dtype::bf16}) {
+      SessionOptions options = f32_cache(600);
+      options.cache_dtype = dtype;
+      Session session = model.session(options);
+      session.assume(500);
+      CHECK(session.position() == 500);
+      CHECK(session.cache_bytes().total() == cache_bytes(model.config(), dtype, 500).total());
+      CHECK(session.routing().tokens == 0);
+      const auto first = logits_of(session, tokens, 5, 2);
+      for (const float logit : first) CHECK(std::isfinite(logit));
+      CHECK(session.position() == 512);
+      CHECK(session.routing().tokens == 12);
+      // What the caches hold is seen: at another depth the same tokens give something else.
+      session.assume(3);
+      CHECK(logits_of(session, tokens, 5, 2) != first);
+
+      session.reset();
+      Session fresh = model.session(options);
+      CHECK(logits_of(session, tokens, 5, 2) == logits_of(fresh, tokens, 5, 2));
+      CHECK_THROWS_AS(session.assume(601), Error);
+    }
+  });
+}
+
+TEST_CASE("a session can keep what every node computes, and then computes the same") {
+  const std::vector<Token> tokens = some_tokens(20);
+  for_each_kind([&](const TestModel& model) {
+    SessionOptions options = f32_cache(20);
+    options.keep_everything = true;
+    Session keeping = model.session(options), plain = model.session(20);
+    CHECK(copied(keeping.step(tokens, LogitsOf::last)) ==
+          copied(plain.step(tokens, LogitsOf::last)));
+    const Plan& plan = keeping.plan(20, LogitsOf::last);
+    CHECK(plan.graph().nodes().size() == plain.plan(20, LogitsOf::last).graph().nodes().size());
+    for (const Node& node : plan.graph().nodes()) {
+      const Value& value = plan.graph().value(node.output);
+      std::vector<std::byte> bytes(dtype_bytes(value.info.dtype, value.info.shape.elements()));
+      plan.read({node.output}, std::span(bytes));
+      CHECK(std::any_of(bytes.begin(), bytes.end(), [](std::byte b) { return b != std::byte{0}; }));
+    }
+  });
+}
+
 TEST_CASE("a session's settings are checked") {
   const TestModel model("qwen3-tiny");
   const auto message = [&](std::int64_t context, std::int64_t chunk, Dtype cache) {
