@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <memory>
 #include <span>
+#include <string>
 #include <string_view>
 
 #include "graph/graph.h"
@@ -52,6 +53,15 @@ class Executable {
   virtual void run_timed(std::span<double> seconds) = 0;
 };
 
+// What a backend's hardware does at most, as measured: what speeds are held against. 0: not known.
+struct Limits {
+  double read_bytes = 0;  // a second, from memory
+  double integer_operations =
+      0;                        // a second, of 8-bit products added in 32 bits; a multiply-add is 2
+  double float_operations = 0;  // a second, of products in the widest float unit that matmuls use
+  std::string how;              // by which instructions, for people: "AVX-512 VNNI, 2 threads"
+};
+
 class Backend {
  public:
   Backend() = default;
@@ -71,6 +81,9 @@ class Backend {
   // in place, others copy. Never written to.
   virtual std::shared_ptr<Buffer> import(std::span<const std::byte> bytes,
                                          std::shared_ptr<const void> owner) = 0;
+
+  // Measures for a fraction of a second, with all of the backend's threads or units.
+  virtual Limits measure_limits() { return {}; }
 
   // Prepares nodes, in order, with `bindings` by value id (of storage roots, see Graph::root).
   virtual std::unique_ptr<Executable> compile(const std::shared_ptr<const Graph>& graph,

@@ -74,6 +74,7 @@ class ModelLoader {
     const bool aligned =
         dtype_info(tensor.dtype).quantized ||
         address % static_cast<std::uintptr_t>(dtype_info(tensor.dtype).block_bytes) == 0;
+    model_->weight_bytes_ += tensor.data.size();
     std::shared_ptr<Buffer> buffer;
     if (aligned) {
       buffer = backend_->import(tensor.data, tensor.owner);
@@ -85,6 +86,7 @@ class ModelLoader {
   }
 
   StoredTensor upload(std::string name, const Shape& shape, std::span<const float> values) {
+    model_->weight_bytes_ += values.size_bytes();
     auto buffer = backend_->allocate(values.size_bytes());
     buffer->upload(0, std::as_bytes(values));
     return {std::move(name), Dtype::f32, shape, std::move(buffer)};

@@ -52,6 +52,7 @@ class Model {
 
   const ModelConfig& config() const { return config_; }
   const Placement& placement() const { return placement_; }
+  std::uint64_t weight_bytes() const { return weight_bytes_; }  // of all tensors
   const StoredTensor& token_embedding() const { return token_embedding_; }
   const StoredTensor& output_norm() const { return output_norm_; }
   const StoredTensor& output() const { return output_; }  // the embedding itself when they are tied
@@ -68,6 +69,7 @@ class Model {
   // Before the tensors, so that it outlives their buffers.
   Placement placement_;
   ModelConfig config_;
+  std::uint64_t weight_bytes_ = 0;
   StoredTensor token_embedding_, output_norm_, output_, rope_frequencies_;
   float rope_table_factor_ = 1;
   std::vector<StoredLayer> layers_;

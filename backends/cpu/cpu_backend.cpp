@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "backends/cpu/kernel.h"
+#include "backends/cpu/limits.h"
 #include "graph/error.h"
 #include "graph/host_memory.h"
 #include "graph/stopwatch.h"
@@ -64,6 +65,7 @@ class CpuBackend final : public HostBackend {
   bool supports(const Graph& /*graph*/, const Node& node) const override {
     return find_cpu_kernel(node.op->name()) != nullptr;
   }
+  Limits measure_limits() override { return measure_cpu_limits(pool_, simd_.level); }
   std::unique_ptr<Executable> compile(const std::shared_ptr<const Graph>& graph,
                                       std::span<const NodeId> nodes,
                                       std::span<const Binding> bindings) override {

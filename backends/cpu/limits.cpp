@@ -1,0 +1,174 @@
+#include "backends/cpu/limits.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <vector>
+
+#include "graph/error.h"
+#include "graph/stopwatch.h"
+#include "graph/x86_intrinsics.h"
+
+namespace l2a {
+namespace {
+
+constexpr std::size_t kReadBytes = std::size_t{384} << 20;
+constexpr int kPasses = 4;
+// Chains that are independent of each other hide the latency of an instruction.
+constexpr int kChains = 12;
+constexpr std::int64_t kSteps = 20'000;  // of a chain; tens of microseconds
+
+// What computed values go to, so that they are computed.
+std::atomic<std::uint64_t> sink;
+
+std::uint64_t sum_words(const std::byte* from, std::size_t bytes) {
+  constexpr std::size_t kLanes = 16;
+  std::uint64_t sums[kLanes] = {};
+  for (std::size_t at = 0; at < bytes; at += sizeof sums) {
+    std::uint64_t words[kLanes];
+    std::memcpy(words, from + at, sizeof words);
+    for (std::size_t i = 0; i < kLanes; ++i) sums[i] += words[i];
+  }
+  std::uint64_t sum = 0;
+  for (const std::uint64_t lane : sums) sum += lane;
+  return sum;
+}
+
+double measure_reads(ThreadPool& pool) {
+  constexpr std::size_t kPiece = std::size_t{1} << 20;
+  std::vector<std::byte> memory(kReadBytes, std::byte{1});
+  double best = 0;
+  for (int pass = 0; pass < kPasses; ++pass) {
+    const double seconds = seconds_of([&] {
+      pool.parallel_for(kReadBytes / kPiece, 1, [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t i = begin; i < end; ++i) {
+          sink += sum_words(memory.data() + static_cast<std::size_t>(i) * kPiece, kPiece);
+        }
+      });
+    });
+    best = std::max(best, static_cast<double>(kReadBytes) / seconds);
+  }
+  return best;
+}
+
+// Operations that were done.
+using Chains = double (*)();
+
+double plain_float_chains() {
+  constexpr int kLanes = 32;
+  float sums[kLanes], a = 0.5f, b = 0.25f;
+  for (int i = 0; i < kLanes; ++i) sums[i] = static_cast<float>(i);
+  for (std::int64_t step = 0; step < kSteps; ++step) {
+    for (float& sum : sums) sum = sum * a + b;
+  }
+  float all = 0;
+  for (const float sum : sums) all += sum;
+  sink += static_cast<std::uint64_t>(all);
+  return 2.0 * kLanes * kSteps;
+}
+
+#if defined(__x86_64__)
+
+L2A_AVX2 double avx2_float_chains() {
+  const __m256 a = _mm256_set1_ps(0.5f), b = _mm256_set1_ps(0.25f);
+  __m256 sums[kChains];
+  for (int i = 0; i < kChains; ++i) sums[i] = _mm256_set1_ps(static_cast<float>(i));
+  for (std::int64_t step = 0; step < kSteps; ++step) {
+    for (__m256& sum : sums) sum = _mm256_fmadd_ps(sum, a, b);
+  }
+  float all = 0;
+  for (const __m256 sum : sums) all += _mm256_cvtss_f32(sum);
+  sink += static_cast<std::uint64_t>(all);
+  return 2.0 * 8 * kChains * kSteps;
+}
+
+// Products of bytes added in pairs, pairs added in pairs, and those to the sum: three instructions.
+L2A_AVX2 double avx2_integer_chains() {
+  const __m256i ones = _mm256_set1_epi16(1), s = _mm256_set1_epi8(3);
+  __m256i sums[kChains];
+  for (int i = 0; i < kChains; ++i) sums[i] = _mm256_set1_epi8(static_cast<char>(i));
+  for (std::int64_t step = 0; step < kSteps; ++step) {
+    for (__m256i& sum : sums) {
+      const __m256i products = _mm256_madd_epi16(_mm256_maddubs_epi16(sum, s), ones);
+      sum = _mm256_add_epi32(sum, products);
+    }
+  }
+  int all = 0;
+  for (const __m256i sum : sums) all ^= _mm256_extract_epi32(sum, 0);
+  sink += static_cast<std::uint64_t>(all);
+  return 2.0 * 32 * kChains * kSteps;
+}
+
+L2A_AVX512 double avx512_float_chains() {
+  const __m512 a = _mm512_set1_ps(0.5f), b = _mm512_set1_ps(0.25f);
+  __m512 sums[kChains];
+  for (int i = 0; i < kChains; ++i) sums[i] = _mm512_set1_ps(static_cast<float>(i));
+  for (std::int64_t step = 0; step < kSteps; ++step) {
+    for (__m512& sum : sums) sum = _mm512_fmadd_ps(sum, a, b);
+  }
+  float all = 0;
+  for (const __m512 sum : sums) all += _mm512_cvtss_f32(sum);
+  sink += static_cast<std::uint64_t>(all);
+  return 2.0 * 16 * kChains * kSteps;
+}
+
+L2A_AVX512 double avx512_integer_chains() {
+  const __m512i u = _mm512_set1_epi8(2), s = _mm512_set1_epi8(3);
+  __m512i sums[kChains];
+  for (int i = 0; i < kChains; ++i) sums[i] = _mm512_set1_epi32(i);
+  for (std::int64_t step = 0; step < kSteps; ++step) {
+    for (__m512i& sum : sums) sum = _mm512_dpbusd_epi32(sum, u, s);
+  }
+  int all = 0;
+  for (const __m512i sum : sums) all ^= _mm_cvtsi128_si32(_mm512_castsi512_si128(sum));
+  sink += static_cast<std::uint64_t>(all);
+  return 2.0 * 64 * kChains * kSteps;
+}
+
+#endif
+
+struct Products {
+  Chains floats, integers;  // integers may be null
+  const char* how;
+};
+
+Products products_of([[maybe_unused]] SimdLevel level) {
+#if defined(__x86_64__)
+  if (level == SimdLevel::avx512) {
+    return {avx512_float_chains, avx512_integer_chains, "AVX-512 FMA and VNNI"};
+  }
+  if (level == SimdLevel::avx2) return {avx2_float_chains, avx2_integer_chains, "AVX2 FMA"};
+#endif
+  return {plain_float_chains, nullptr, "plain C++"};
+}
+
+double measure_products(ThreadPool& pool, Chains chains) {
+  if (chains == nullptr) return 0;
+  const std::int64_t pieces = std::int64_t{16} * pool.threads();
+  double best = 0;
+  for (int pass = 0; pass < kPasses; ++pass) {
+    std::atomic<double> operations = 0;
+    const double seconds = seconds_of([&] {
+      pool.parallel_for(pieces, 1, [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t i = begin; i < end; ++i) operations += chains();
+      });
+    });
+    best = std::max(best, operations / seconds);
+  }
+  return best;
+}
+
+}  // namespace
+
+Limits measure_cpu_limits(ThreadPool& pool, SimdLevel level) {
+  const Products products = products_of(level);
+  Limits limits;
+  limits.read_bytes = measure_reads(pool);
+  limits.float_operations = measure_products(pool, products.floats);
+  limits.integer_operations = measure_products(pool, products.integers);
+  limits.how =
+      concat(products.how, ", ", pool.threads(), pool.threads() == 1 ? " thread" : " threads");
+  return limits;
+}
+
+}  // namespace l2a

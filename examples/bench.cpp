@@ -1,0 +1,346 @@
+// l2a-bench: how fast a model runs, and how near to what the machine can do.
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <iostream>
+
+#include "examples/common/bench_report.h"
+#include "examples/common/main_wrapper.h"
+#include "examples/common/open_model.h"
+#include "examples/common/progress.h"
+#include "examples/common/random_model.h"
+#include "graph/stopwatch.h"
+#include "models/session.h"
+
+namespace {
+
+using l2a::concat;
+using l2a::Token;
+
+constexpr const char* kProgram = "l2a-bench";
+
+constexpr const char* kDescription =
+    "Measures a model's speed: prompts of -p tokens (pp) and -n tokens one by one (tg), each after "
+    "-d\n"
+    "positions. Options with several values, between commas or given several times, are all "
+    "combined.";
+
+constexpr const char* kExamples =
+    "A depth is not run but assumed: the caches hold arbitrary numbers, which take the same time.\n"
+    "'of the limit': tg, bytes of weights and caches read, over reading memory as fast as it goes\n"
+    "with the same threads; pp, operations over those of the instructions that multiply. Both "
+    "limits\n"
+    "are measured in the same run, before each test; the fastest counts.\n\n"
+    "Examples:\n"
+    "  l2a-bench model.gguf\n"
+    "  l2a-bench model.gguf -p 512,2048 -n 64 -d 0,4096,16384 -t 1,2 --type-kv f16,f32\n"
+    "  l2a-bench model.gguf -p 0 -n 32 --ops                      # tg only; where the time goes\n"
+    "  l2a-bench --shape 8b --type q4_k_m --l2a --route forced:0.2 -d 0,32768   # no file needed\n"
+    "  l2a-bench model.gguf -o json | jq '.[] | {n_prompt, n_gen, median_ts}'";
+
+struct Options {
+  std::string path, backend = "auto";
+  std::vector<std::int64_t> prompts = {512}, generated = {128}, depths = {0};
+  std::vector<int> threads = {0};
+  std::vector<std::string> cache_types = {"f16"};
+  std::int64_t chunk = 512, repetitions = 5;
+  std::string route = "model", output = "md";
+  std::string type = "q8_0", mode = "add";
+  l2a::RandomModelOptions random;
+  bool l2a = false, ops = false, no_warmup = false, quiet = false;
+
+  std::optional<double> forced_share() const {
+    if (route == "model") return std::nullopt;
+    double share = 0;
+    CLI::detail::lexical_cast(route.substr(route.find(':') + 1), share);
+    return share;
+  }
+  // What is wrong with the options together; empty when nothing is.
+  std::string conflict() const {
+    if (path.empty() == random.shape.empty())
+      return "either MODEL or --shape is needed, for a file or for random weights";
+    const auto zero = [](std::int64_t count) { return count == 0; };
+    if (std::all_of(prompts.begin(), prompts.end(), zero) &&
+        std::all_of(generated.begin(), generated.end(), zero))
+      return "-p 0 and -n 0 leave nothing to measure";
+    if (random.sinks > 0 && mode == "add") return "--sinks goes with --l2a-mode widen";
+    return {};
+  }
+};
+
+std::vector<Token> some_tokens(std::int64_t count, std::int64_t vocabulary) {
+  std::vector<Token> tokens;
+  std::uint32_t state = 1;
+  for (std::int64_t i = 0; i < count; ++i) {
+    state = state * 1664525U + 1013904223U;
+    tokens.push_back(static_cast<Token>((state >> 8) % static_cast<std::uint64_t>(vocabulary)));
+  }
+  return tokens;
+}
+
+struct Test {
+  std::int64_t prompt, generated, depth;
+};
+
+class Bench {
+ public:
+  explicit Bench(const Options& options)
+      : options_(options),
+        report_(options.output == "md"    ? l2a::BenchFormat::markdown
+                : options.output == "csv" ? l2a::BenchFormat::csv
+                                          : l2a::BenchFormat::json),
+        progress_(!options.quiet && ::isatty(STDERR_FILENO) == 1,
+                  [](double runs) { return concat(std::llround(runs), " runs"); }) {
+    for (const std::int64_t depth : options.depths) {
+      for (const std::int64_t count : options.prompts)
+        if (count > 0) tests_.push_back({count, 0, depth});
+      for (const std::int64_t count : options.generated)
+        if (count > 0) tests_.push_back({0, count, depth});
+    }
+    total_ = tests_.size() * options.threads.size() * options.cache_types.size() *
+             static_cast<std::size_t>(options.repetitions);
+  }
+
+  void run() {
+    for (const int threads : options_.threads) {
+      const auto backend = l2a::make_backend(options_.backend, threads);
+      limits_ = {};
+      progress_.update(done_, total_, "loading");
+      const auto model = load({backend, {}});
+      for (const std::string& type : options_.cache_types) {
+        l2a::BenchResult head;
+        head.model = options_.path.empty()
+                         ? random_name()
+                         : std::filesystem::path(options_.path).filename().string();
+        head.architecture = model->config().architecture;
+        head.backend = std::string(backend->name());
+        head.threads = threads;
+        head.cache_type = type;
+        if (model->config().l2a) head.route = options_.route;
+        head.chunk = options_.chunk;
+        head.weight_bytes = model->weight_bytes();
+        head.integer_products = l2a::dtype_info(model->layer(0).gate.dtype).quantized;
+        run_tests(model, backend, head);
+      }
+    }
+    progress_.clear();
+    l2a::print(report_.end());
+  }
+
+ private:
+  std::shared_ptr<const l2a::Model> load(l2a::Placement placement) const {
+    if (!options_.path.empty())
+      return l2a::Model::load(l2a::GgufFile::open(options_.path), std::move(placement));
+    return l2a::Model::load(l2a::RandomModel(options_.random), std::move(placement));
+  }
+
+  std::string random_name() const { return l2a::RandomModel(options_.random).name(); }
+
+  void run_tests(const std::shared_ptr<const l2a::Model>& model,
+                 const std::shared_ptr<l2a::Backend>& backend, const l2a::BenchResult& head) {
+    l2a::SessionOptions session_options;
+    session_options.chunk = options_.chunk;
+    session_options.cache_dtype = l2a::dtype_from_name(head.cache_type).value();
+    session_options.forced_share = options_.forced_share();
+    for (const Test& test : tests_) {
+      session_options.context =
+          std::max(session_options.context, test.depth + test.prompt + test.generated);
+    }
+    l2a::Session session(model, backend, {}, session_options);
+    for (const Test& test : tests_) {
+      l2a::BenchResult result = head;
+      result.prompt = test.prompt;
+      result.generated = test.generated;
+      result.depth = test.depth;
+      measure(session, *backend, result);
+      progress_.clear();
+      l2a::print(report_.add(result));
+    }
+  }
+
+  void measure(l2a::Session& session, l2a::Backend& backend, l2a::BenchResult& result) {
+    raise_limits(backend.measure_limits());
+    result.limits = limits_;
+    const std::vector<Token> tokens =
+        some_tokens(result.tokens(), session.model().config().vocabulary);
+    if (!options_.no_warmup) {
+      session.assume(result.depth);
+      if (result.prompt > 0) {
+        session.prefill(tokens);
+      } else {
+        session.decode(tokens.front());
+      }
+    }
+    for (std::int64_t i = 0; i < options_.repetitions; ++i) {
+      progress_.update(done_++, total_, result.test());
+      result.seconds.push_back(run_once(session, result, tokens));
+    }
+    if (options_.ops) {
+      session.time_ops(&result.ops);
+      run_once(session, result, tokens);
+      session.time_ops(nullptr);
+    }
+    result.caches = session.cache_bytes();
+    result.routed_share = session.routing().share();
+    result.cost = cost(session, result);
+  }
+
+  static double run_once(l2a::Session& session, const l2a::BenchResult& result,
+                         std::span<const Token> tokens) {
+    session.assume(result.depth);
+    return l2a::seconds_of([&] {
+      if (result.prompt > 0) {
+        session.prefill(tokens);
+      } else {
+        for (const Token token : tokens) session.decode(token);
+      }
+    });
+  }
+
+  // Of all steps of a run.
+  static l2a::Cost cost(l2a::Session& session, const l2a::BenchResult& result) {
+    l2a::Cost total;
+    const std::int64_t step = result.prompt > 0 ? result.chunk : 1;
+    for (std::int64_t done = 0; done < result.tokens();) {
+      const std::int64_t count = std::min(step, result.tokens() - done);
+      done += count;
+      const bool logits = result.prompt == 0 || done == result.tokens();
+      const l2a::Plan& plan =
+          session.plan(count, logits ? l2a::LogitsOf::last : l2a::LogitsOf::none);
+      total += plan.graph().cost({result.depth + done, result.routed_share});
+    }
+    return total;
+  }
+
+  void raise_limits(const l2a::Limits& measured) {
+    limits_.how = measured.how;
+    limits_.read_bytes = std::max(limits_.read_bytes, measured.read_bytes);
+    limits_.integer_operations = std::max(limits_.integer_operations, measured.integer_operations);
+    limits_.float_operations = std::max(limits_.float_operations, measured.float_operations);
+  }
+
+  const Options& options_;
+  std::vector<Test> tests_;
+  l2a::BenchReport report_;
+  l2a::Progress progress_;
+  std::uint64_t done_ = 0, total_ = 0;
+  l2a::Limits limits_;  // of the backend, the best so far
+};
+
+CLI::Validator route_validator() {
+  return {[](std::string& text) {
+            constexpr std::string_view kForced = "forced:";
+            double share = -1;
+            if (text == "model" || (text.starts_with(kForced) &&
+                                    CLI::detail::lexical_cast(text.substr(kForced.size()), share) &&
+                                    share >= 0 && share <= 1))
+              return std::string();
+            return concat("'", text,
+                          "' is neither model nor forced:SHARE with a share from 0 to 1");
+          },
+          ""};
+}
+
+template <class Value>
+CLI::Option* add_list(CLI::App& app, const char* name, std::vector<Value>& values,
+                      const char* help) {
+  return app.add_option(name, values, help)->delimiter(',')->allow_extra_args(false);
+}
+
+void add_random_options(CLI::App& app, Options& options) {
+  const std::string shapes = CLI::detail::join(l2a::random_model_shapes(), "|");
+  auto* shape = app.add_option("--shape", options.random.shape,
+                               "Random weights in the shape of this Qwen3 model instead of a file");
+  shape->check(CLI::IsMember(l2a::random_model_shapes()))->option_text(shapes);
+  app.add_option("--type", options.type, concat("Their types: ", l2a::recipe_names()))
+      ->check(CLI::Validator(
+          [](std::string& name) {
+            return l2a::find_recipe(name) != nullptr
+                       ? std::string()
+                       : concat("'", name, "' is none of ", l2a::recipe_names());
+          },
+          ""))
+      ->needs(shape)
+      ->option_text("TYPE [q8_0]");
+  auto* l2a = app.add_flag("--l2a", options.l2a, "An L2A model of that shape")->needs(shape);
+  app.add_option("--l2a-mode", options.mode, "Its mode")
+      ->check(CLI::IsMember({"add", "widen"}))
+      ->needs(l2a)
+      ->option_text("add|widen [add]");
+  app.add_option("--window", options.random.window, "Its window, in keys")
+      ->check(CLI::Range(1, 1 << 24))
+      ->needs(l2a)
+      ->option_text("W [4095]");
+  app.add_option("--sinks", options.random.sinks, "First positions that all its tokens see")
+      ->check(CLI::Range(0, 1 << 20))
+      ->needs(l2a)
+      ->option_text("S [0]");
+}
+
+void add_options(CLI::App& app, Options& options) {
+  app.add_option("MODEL", options.path, "GGUF file, as l2a-convert writes")
+      ->check(l2a::not_empty())
+      ->option_text("FILE.gguf");
+  const auto tokens = CLI::Range(0, 1 << 28);
+  add_list(app, "-p,--n-prompt", options.prompts, "Tokens of a prompt; 0: none")
+      ->check(tokens)
+      ->option_text("N,... [512]");
+  add_list(app, "-n,--n-gen", options.generated, "Tokens one by one; 0: none")
+      ->check(tokens)
+      ->option_text("N,... [128]");
+  add_list(app, "-d,--n-depth", options.depths, "Positions that are in the caches before")
+      ->check(tokens)
+      ->option_text("N,... [0]");
+  add_list(app, "-t,--threads", options.threads, "CPU threads; 0: as many as this process may use")
+      ->check(CLI::Range(0, 1024))
+      ->option_text("N,... [0]");
+  add_list(app, "--type-kv", options.cache_types, "Types of the KV caches")
+      ->check(CLI::IsMember({"f32", "f16", "bf16"}))
+      ->option_text("f32|f16|bf16,... [f16]");
+  l2a::add_backend_option(app, options.backend);
+  app.add_option(
+         "--route", options.route,
+         "Of L2A models: the tokens that the model routes, or a pseudo-random share of them\n"
+         "in each layer, whatever its routers say")
+      ->check(route_validator())
+      ->option_text("model|forced:SHARE [model]");
+  app.add_option("-r,--repetitions", options.repetitions, "Runs of each test, after a warm-up")
+      ->check(CLI::Range(1, 1000))
+      ->option_text("N [5]");
+  app.add_flag("--no-warmup", options.no_warmup, "Leave the warm-up out");
+  app.add_option("--chunk", options.chunk, "Prompt tokens that go through the model together")
+      ->check(CLI::Range(1, 1 << 20))
+      ->option_text("N [512]");
+  app.add_flag("--ops", options.ops, "One more run of each test that tells the time by kind of op");
+  add_random_options(app, options);
+  app.add_option("-o,--output", options.output, "Markdown, CSV or JSON")
+      ->check(CLI::IsMember({"md", "csv", "json"}))
+      ->option_text("md|csv|json [md]");
+  app.add_flag("-q,--quiet", options.quiet, "No progress");
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  return l2a::run_program(kProgram, [&] {
+    Options options;
+    CLI::App app(kDescription, kProgram);
+    app.footer(kExamples);
+    app.set_version_flag("--version", concat(kProgram, " ", L2A_VERSION));
+    add_options(app, options);
+    if (const auto code = l2a::parse_arguments(kProgram, app, argc, argv)) return *code;
+    if (const std::string conflict = options.conflict(); !conflict.empty()) {
+      l2a::print_error(kProgram, concat(conflict, " (see ", kProgram, " --help)"));
+      return 2;
+    }
+    for (int& threads : options.threads) {
+      if (threads == 0) threads = l2a::default_thread_count();
+    }
+    options.random.recipe = l2a::find_recipe(options.type);
+    if (options.l2a)
+      options.random.l2a = options.mode == "add" ? l2a::L2aMode::add : l2a::L2aMode::widen;
+    Bench(options).run();
+    return 0;
+  });
+}

@@ -1,0 +1,65 @@
+// What l2a-bench measured, and how it says so.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "graph/op_times.h"
+#include "models/session.h"
+
+namespace l2a {
+
+// One test: a prompt, or tokens one by one, after so many positions; run several times.
+struct BenchResult {
+  std::string model;  // file name, or what random model
+  std::string architecture;
+  std::string backend;
+  int threads = 0;
+  std::string cache_type;
+  std::string route;  // "model" or "forced:0.2"; empty for a dense model
+  std::int64_t chunk = 0;
+  std::int64_t prompt = 0, generated = 0;  // one of them is 0
+  std::int64_t depth = 0;
+  std::uint64_t weight_bytes = 0;
+  CacheBytes caches;              // when the test ends
+  double routed_share = 0;        // of the tokens of a run
+  Cost cost;                      // of a run
+  bool integer_products = false;  // the weights are quantized, so their products are of integers
+  Limits limits;
+  std::vector<double> seconds;  // by run
+  OpTimes ops;                  // of one more run, when they were asked for
+
+  std::int64_t tokens() const { return prompt + generated; }
+  std::string test() const;  // "pp512", "tg64 @ d4096"
+
+  // Tokens a second.
+  double mean() const;
+  double deviation() const;  // of single runs; 0 for one run
+  double median() const;
+  // What bounds the test, and how much of it the median run reached; 0 when it is not known. Tokens one by one: bytes
+  // of weights and caches over the speed of memory. A prompt: operations over those of the unit that multiplies.
+  double limit() const;
+  double limit_share() const;
+  std::string limit_name() const;  // "GB/s read", "int8 Top/s", "f32 Tflop/s"
+};
+
+enum class BenchFormat : std::uint8_t { markdown, csv, json };
+
+// Text of a report, in pieces as results come: each of them, and what ends it. Markdown ends with the tables of ops,
+// which a CSV leaves out.
+class BenchReport {
+ public:
+  explicit BenchReport(BenchFormat format) : format_(format) {}
+
+  std::string add(const BenchResult& result);
+  std::string end() const;
+
+ private:
+  BenchFormat format_;
+  std::size_t results_ = 0;
+  std::string tables_;
+  std::vector<std::string> limits_;  // each once
+};
+
+}  // namespace l2a
