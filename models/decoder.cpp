@@ -41,7 +41,7 @@ class DecoderBuilder {
     for (std::int64_t layer = 0; layer < config_.layers; ++layer) {
       x = attention(x, layer);
       x = feed_forward(x, model_.layer(layer));
-      result_.layers.push_back(graph_.name(x, concat("layer.", layer)));
+      graph_.name(x, concat("layer.", layer));
     }
     if (request_.logits != LogitsOf::none) head(x);
     if (request_.matmul_inputs) keep_matmul_inputs();

@@ -37,6 +37,7 @@ struct MatmulInput {
   std::vector<std::string> weights;  // their names
 };
 
+// What layer N hands on is named "layer.N" in the graph, its Rows "rows.I" for the I-th layer that routes.
 struct DecoderGraph {
   std::shared_ptr<const Graph> graph;
   Tensor tokens, positions;    // inputs, i32 [T]
@@ -44,7 +45,6 @@ struct DecoderGraph {
   Tensor most_likely;          // i32 [1] or [T]: the argmax of each row of logits
   std::vector<Tensor> routes;  // one i32 [1 + T] (Rows) for each routed layer, when asked for
   std::vector<MatmulInput> matmul_inputs;  // when asked for; distinct
-  std::vector<Tensor> layers;  // f32 [T, E]: what each layer hands on
   // Of a forced share, which has an input f32 [routed layers * T, 1] to be routed by and its weight f32 [1, 1].
   Tensor draws, draw_weight;
 };
