@@ -15,7 +15,7 @@ std::vector<Backend*> Placement::backends() const {
 }
 
 Placement split_layers(std::int64_t layers, std::int64_t count, std::shared_ptr<Backend> device,
-                       std::shared_ptr<Backend> host) {
+                       const std::shared_ptr<Backend>& host) {
   if (count > layers) return {std::move(device), {}};
   Placement placement{host, {}};
   for (std::int64_t layer = 0; layer < layers; ++layer) {

@@ -23,6 +23,6 @@ struct Placement {
 // The last `count` of `layers` layers on `device` and the rest on `host`; all of the model on `device` when there
 // are fewer layers than that: a head is moved after the layers, as in other runtimes.
 Placement split_layers(std::int64_t layers, std::int64_t count, std::shared_ptr<Backend> device,
-                       std::shared_ptr<Backend> host);
+                       const std::shared_ptr<Backend>& host);
 
 }  // namespace l2a

@@ -237,6 +237,7 @@ std::vector<std::string> timed_ops(const Comparison& comparison, OpTimes Compare
     for (const auto& [op, time] : backend.*phase) sums[op] += time.seconds;
   }
   std::vector<std::string> ops;
+  ops.reserve(sums.size());
   for (const auto& [op, seconds] : sums) ops.push_back(op);
   std::sort(ops.begin(), ops.end(),
             [&](const std::string& a, const std::string& b) { return sums[a] > sums[b]; });

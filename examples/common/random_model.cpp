@@ -126,6 +126,7 @@ std::shared_ptr<std::byte> allocate(std::size_t bytes) {
 
 std::vector<std::string> random_model_shapes() {
   std::vector<std::string> names;
+  names.reserve(kShapes.size());
   for (const ModelShape& shape : kShapes) names.emplace_back(shape.name);
   return names;
 }
