@@ -117,7 +117,7 @@ class Evaluation {
         imatrix_->add(operand.weights, operand.columns, operand.values);
       };
     }
-    l2a::Session session(open_.model, open_.backend, {}, session_options);
+    l2a::Session session(open_.model, open_.backend, open_.fallbacks, session_options);
     l2a::Progress progress(!options_.quiet && !options_.json, l2a::tokens_text);
     const auto total = static_cast<std::uint64_t>(chunks_.tokens.size());
     std::uint64_t done = 0;
