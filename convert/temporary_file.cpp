@@ -25,17 +25,30 @@ struct Slot {
 std::array<Slot, 16> slots;
 static_assert(std::atomic<bool>::is_always_lock_free);
 
-// While it lives, no signal finds a file that was created but not yet entered in a slot.
-class SignalsBlocked {
+// Held by who creates a file, and by a signal handler from when it removes files to the end of the process.
+std::atomic<bool> creating = false;
+
+void lock_creation() {
+  while (creating.exchange(true)) {
+  }
+}
+
+// While it lives, no signal finds a file that was created but not yet entered in a slot: a handler on this thread
+// would wait for itself, so signals are blocked; one on another thread waits.
+class Creation {
  public:
-  SignalsBlocked() {
+  Creation() {
     sigset_t all;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before_);
+    lock_creation();
   }
-  ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-  SignalsBlocked(const SignalsBlocked&) = delete;
-  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
+  ~Creation() {
+    creating = false;
+    pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+  }
+  Creation(const Creation&) = delete;
+  Creation& operator=(const Creation&) = delete;
 
  private:
   sigset_t before_{};
@@ -69,7 +82,7 @@ TemporaryFile::TemporaryFile(std::filesystem::path target, const std::filesystem
     throw FileError(concat(name_, ": exists and is not a regular file; it is left alone"));
   }
   slot_ = claim_slot(name_);
-  const SignalsBlocked blocked;
+  const Creation creation;
   do {
     path_ = unused_name(target_.parent_path());
     if (path_.native().size() >= slots[slot_].path.size()) {
@@ -146,6 +159,7 @@ void TemporaryFile::commit() {
 }
 
 void remove_temporary_files() noexcept {
+  lock_creation();
   for (const Slot& slot : slots) {
     if (slot.occupied) {
       ::unlink(slot.path.data());

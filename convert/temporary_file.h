@@ -41,7 +41,7 @@ class TemporaryFile {
 };
 
 // Removes the temporary files that exist now. Only calls what a signal handler may call; the
-// program is to exit right after.
+// program is to exit right after: nothing can create one any more.
 void remove_temporary_files() noexcept;
 
 }  // namespace l2a
