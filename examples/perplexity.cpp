@@ -118,10 +118,12 @@ class Evaluation {
       };
     }
     l2a::Session session(open_.model, open_.backend, open_.fallbacks, session_options);
-    l2a::Progress progress(!options_.quiet && !options_.json, l2a::tokens_text);
+    // Without units, so that the estimate fits a terminal of 80 columns.
+    l2a::Progress progress(!options_.quiet && !options_.json,
+                           [](double tokens) { return concat(std::llround(tokens)); });
     const auto total = static_cast<std::uint64_t>(chunks_.tokens.size());
     std::uint64_t done = 0;
-    progress.update(0, total, "");
+    progress.update(0, total, "tokens");
     for (std::int64_t i = 0; i < chunks_.count; ++i) {
       l2a::run_chunk(
           session, chunks_.chunk(i), imatrix_ ? kObservedStep : kStep,
@@ -129,7 +131,8 @@ class Evaluation {
           [&](std::int64_t tokens) {
             done += static_cast<std::uint64_t>(tokens);
             const bool begun = scorer_.loss().count() > 0;
-            progress.update(done, total, begun ? concat("perplexity ", perplexity_text()) : "");
+            progress.update(done, total,
+                            begun ? concat("perplexity ", fixed(perplexity(), 2)) : "tokens");
           });
       routing_ += session.routing();
     }

@@ -17,7 +17,7 @@ namespace {
 
 constexpr auto kRedraw = std::chrono::milliseconds(100);
 constexpr auto kLinesApart = std::chrono::seconds(1);  // a log needs no lines about what is quick
-constexpr std::size_t kBarWidth = 24;
+constexpr std::size_t kWidestBar = 24, kNarrowestBar = 4;
 
 std::size_t terminal_columns() {
   winsize size{};
@@ -94,10 +94,14 @@ void Progress::update(std::uint64_t done, std::uint64_t total, std::string_view 
   }
   last_drawn_ = now;
   drawn_ = true;
-  const auto filled = static_cast<std::size_t>(share * kBarWidth);
-  std::string line = concat("[", std::string(filled, '#'), std::string(kBarWidth - filled, '.'),
-                            "] ", numbers, "  ", what);
-  line.resize(std::min(line.size(), terminal_columns() - 1));
+  // The bar gives way to the words; what does not fit even so is cut.
+  const std::string words = concat("] ", numbers, "  ", what);
+  const std::size_t columns = terminal_columns() - 1;
+  const std::size_t width =
+      std::clamp(columns - std::min(columns, words.size() + 1), kNarrowestBar, kWidestBar);
+  const auto filled = static_cast<std::size_t>(share * static_cast<double>(width));
+  std::string line = concat("[", std::string(filled, '#'), std::string(width - filled, '.'), words);
+  line.resize(std::min(line.size(), columns));
   std::cerr << "\r" << line << "\x1b[K" << std::flush;
 }
 

@@ -367,8 +367,7 @@ TEST_CASE("on a terminal the running estimate is shown with the progress" *
   setup.on_terminal = true;
   Program program(
       kProgram, {model("qwen3-tiny"), "--tokens", folder.write("tokens", tokens).string()}, setup);
-  CHECK(program.shows("perplexity "));
-  CHECK(program.shows("tokens/s"));
+  CHECK(program.shows("s left  perplexity "));  // with the progress, not the result
 }
 
 }  // namespace
