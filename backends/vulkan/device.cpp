@@ -1,0 +1,168 @@
+#include "backends/vulkan/device.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "graph/error.h"
+
+namespace l2a::vulkan {
+namespace {
+
+Tuning tuning_for(const PhysicalDevice& physical) {
+  Tuning tuning;
+  tuning.subgroup = physical.subgroup_size;
+  if (physical.gpu()) {
+    tuning.workgroup = std::max(tuning.workgroup, tuning.subgroup);
+    return tuning;
+  }
+  tuning.workgroup = tuning.subgroup;
+  tuning.matvec_rows = 4;
+  tuning.tile_lanes_rows = tuning.subgroup;
+  tuning.tile_lanes_tokens = 1;
+  tuning.tile_rows = 4;
+  tuning.tile_tokens = 8;
+  tuning.attention_lanes = tuning.subgroup;
+  tuning.attention_rows = 8;
+  tuning.attention_groups = 8;
+  return tuning;
+}
+
+}  // namespace
+
+Device::Device(std::unique_ptr<Instance> instance, const PhysicalDevice& physical, bool map_memory)
+    : instance_(std::move(instance)),
+      physical_(physical),
+      name_(concat("vulkan (", physical.properties.deviceName, ")")),
+      map_memory_(map_memory),
+      tuning_(tuning_for(physical)) {
+  const float priority = 1;
+  VkDeviceQueueCreateInfo queue{};
+  queue.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO;
+  queue.queueFamilyIndex = physical.queue_family;
+  queue.queueCount = 1;
+  queue.pQueuePriorities = &priority;
+  VkPhysicalDeviceSubgroupSizeControlFeaturesEXT size_control{};
+  size_control.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES_EXT;
+  size_control.subgroupSizeControl = VK_TRUE;
+  size_control.computeFullSubgroups = VK_TRUE;
+  VkPhysicalDeviceVulkan12Features features12{};
+  features12.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES;
+  features12.pNext = &size_control;
+  features12.bufferDeviceAddress = VK_TRUE;
+  features12.scalarBlockLayout = VK_TRUE;
+  features12.timelineSemaphore = VK_TRUE;
+  VkPhysicalDeviceVulkan11Features features11{};
+  features11.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES;
+  features11.pNext = &features12;
+  features11.storageBuffer16BitAccess = VK_TRUE;
+  VkPhysicalDeviceFeatures2 features{};
+  features.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2;
+  features.pNext = &features11;
+  features.features.shaderInt64 = VK_TRUE;
+
+  const InstanceFunctions& calls = instance_->functions();
+  const char* extension = VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME;
+  VkDeviceCreateInfo info{};
+  info.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO;
+  info.pNext = &features;
+  info.queueCreateInfoCount = 1;
+  info.pQueueCreateInfos = &queue;
+  info.enabledExtensionCount = 1;
+  info.ppEnabledExtensionNames = &extension;
+  check(calls.vkCreateDevice(physical.handle, &info, nullptr, &device_), "opening the device");
+  functions_ = load_device_functions(calls, device_);
+  functions_.vkGetDeviceQueue(device_, physical.queue_family, 0, &queue_);
+
+  VkPhysicalDeviceMemoryProperties2 memory{};
+  memory.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2;
+  calls.vkGetPhysicalDeviceMemoryProperties2(physical.handle, &memory);
+  memory_ = memory.memoryProperties;
+
+  VkSemaphoreTypeCreateInfo type{};
+  type.sType = VK_STRUCTURE_TYPE_SEMAPHORE_TYPE_CREATE_INFO;
+  type.semaphoreType = VK_SEMAPHORE_TYPE_TIMELINE;
+  VkSemaphoreCreateInfo semaphore{};
+  semaphore.sType = VK_STRUCTURE_TYPE_SEMAPHORE_CREATE_INFO;
+  semaphore.pNext = &type;
+  check(functions_.vkCreateSemaphore(device_, &semaphore, nullptr, &timeline_),
+        "making a semaphore");
+}
+
+Device::~Device() {
+  if (device_ == VK_NULL_HANDLE) return;
+  functions_.vkDestroySemaphore(device_, timeline_, nullptr);
+  functions_.vkDestroyDevice(device_, nullptr);
+}
+
+std::optional<std::uint32_t> Device::memory_type(std::uint32_t allowed,
+                                                 VkMemoryPropertyFlags wanted) const {
+  std::optional<std::uint32_t> best;
+  for (std::uint32_t i = 0; i < memory_.memoryTypeCount; ++i) {
+    const bool fits = (allowed >> i & 1u) != 0 && (memory_flags(i) & wanted) == wanted;
+    if (fits && (!best || heap_bytes(i) > heap_bytes(*best))) best = i;
+  }
+  return best;
+}
+
+VkMemoryPropertyFlags Device::memory_flags(std::uint32_t type) const {
+  return memory_.memoryTypes[type].propertyFlags;
+}
+
+std::uint64_t Device::heap_bytes(std::uint32_t type) const {
+  return memory_.memoryHeaps[memory_.memoryTypes[type].heapIndex].size;
+}
+
+void Device::count_allocation(std::uint32_t type, std::int64_t bytes) {
+  taken_[memory_.memoryTypes[type].heapIndex] += bytes;
+}
+
+std::uint64_t Device::taken_bytes(std::uint32_t type) const {
+  return static_cast<std::uint64_t>(taken_[memory_.memoryTypes[type].heapIndex].load());
+}
+
+void Device::submit_and_wait(VkCommandBuffer commands) {
+  const std::lock_guard lock(mutex_);
+  const std::uint64_t value = ++submitted_;
+  VkTimelineSemaphoreSubmitInfo timeline{};
+  timeline.sType = VK_STRUCTURE_TYPE_TIMELINE_SEMAPHORE_SUBMIT_INFO;
+  timeline.signalSemaphoreValueCount = 1;
+  timeline.pSignalSemaphoreValues = &value;
+  VkSubmitInfo submit{};
+  submit.sType = VK_STRUCTURE_TYPE_SUBMIT_INFO;
+  submit.pNext = &timeline;
+  submit.commandBufferCount = 1;
+  submit.pCommandBuffers = &commands;
+  submit.signalSemaphoreCount = 1;
+  submit.pSignalSemaphores = &timeline_;
+  check(functions_.vkQueueSubmit(queue_, 1, &submit, VK_NULL_HANDLE), "submitting work");
+  VkSemaphoreWaitInfo wait{};
+  wait.sType = VK_STRUCTURE_TYPE_SEMAPHORE_WAIT_INFO;
+  wait.semaphoreCount = 1;
+  wait.pSemaphores = &timeline_;
+  wait.pValues = &value;
+  check(functions_.vkWaitSemaphores(device_, &wait, std::numeric_limits<std::uint64_t>::max()),
+        "waiting for work");
+}
+
+VkCommandPool Device::make_command_pool() const {
+  VkCommandPoolCreateInfo info{};
+  info.sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO;
+  info.queueFamilyIndex = physical_.queue_family;
+  VkCommandPool pool = VK_NULL_HANDLE;
+  check(functions_.vkCreateCommandPool(device_, &info, nullptr, &pool), "making a command pool");
+  return pool;
+}
+
+VkCommandBuffer Device::make_command_buffer(VkCommandPool pool) const {
+  VkCommandBufferAllocateInfo info{};
+  info.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO;
+  info.commandPool = pool;
+  info.level = VK_COMMAND_BUFFER_LEVEL_PRIMARY;
+  info.commandBufferCount = 1;
+  VkCommandBuffer commands = VK_NULL_HANDLE;
+  check(functions_.vkAllocateCommandBuffers(device_, &info, &commands),
+        "making a command buffer");
+  return commands;
+}
+
+}  // namespace l2a::vulkan

@@ -1,0 +1,79 @@
+// A device that is in use: its queue, its memory types, and the numbers its kernels are tuned by.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "backends/vulkan/instance.h"
+
+namespace l2a::vulkan {
+
+// How kernels spread over a device. Two kinds of device differ by an order of magnitude: on GPUs a
+// subgroup's loads of neighbouring addresses are one access and shared memory is quick; on a CPU every
+// lane's load is its own, shared memory is memory, and a barrier suspends a coroutine, so that groups
+// are one subgroup wide and tiles are deep in registers.
+struct Tuning {
+  std::uint32_t subgroup = 32;
+  std::uint32_t workgroup = 256;       // lanes of element-wise kernels and reductions
+  std::uint32_t matvec_rows = 2;       // weight rows of one subgroup
+  std::uint32_t tile_lanes_rows = 16;  // the lanes of a matrix tile, by weight rows
+  std::uint32_t tile_lanes_tokens = 8;
+  std::uint32_t tile_rows = 4;         // outputs of a lane, by weight rows
+  std::uint32_t tile_tokens = 8;
+  std::uint32_t attention_lanes = 128;    // of a chunk's attention
+  std::uint32_t attention_rows = 32;      // queries of a chunk that share a pass over the keys
+  std::uint32_t attention_groups = 512;   // workgroups that keep the device busy at decode
+};
+
+class Device {
+ public:
+  Device(std::unique_ptr<Instance> instance, const PhysicalDevice& physical, bool map_memory);
+  ~Device();
+  Device(const Device&) = delete;
+  Device& operator=(const Device&) = delete;
+
+  const std::string& name() const { return name_; }  // "vulkan (NVIDIA ...)"
+  const PhysicalDevice& physical() const { return physical_; }
+  const Tuning& tuning() const { return tuning_; }
+  const DeviceFunctions& functions() const { return functions_; }
+  VkDevice handle() const { return device_; }
+  bool maps_memory() const { return map_memory_; }  // where it can
+
+  // Memory that has all of `wanted`, best first by size of heap; nothing if there is none.
+  std::optional<std::uint32_t> memory_type(std::uint32_t allowed,
+                                           VkMemoryPropertyFlags wanted) const;
+  VkMemoryPropertyFlags memory_flags(std::uint32_t type) const;
+  std::uint64_t heap_bytes(std::uint32_t type) const;
+  // Counts what this program has taken of each heap, for messages.
+  void count_allocation(std::uint32_t type, std::int64_t bytes);
+  std::uint64_t taken_bytes(std::uint32_t type) const;
+
+  // Runs a recorded command buffer and waits for its end. Throws Error when the device is lost.
+  void submit_and_wait(VkCommandBuffer commands);
+  VkCommandPool make_command_pool() const;
+  VkCommandBuffer make_command_buffer(VkCommandPool pool) const;
+  void check(VkResult result, const char* what) const { vulkan::check(result, name_, what); }
+
+ private:
+  std::unique_ptr<Instance> instance_;
+  PhysicalDevice physical_;
+  std::string name_;
+  bool map_memory_;
+  Tuning tuning_;
+  VkPhysicalDeviceMemoryProperties memory_{};
+  std::array<std::atomic<std::int64_t>, VK_MAX_MEMORY_HEAPS> taken_{};
+  VkDevice device_ = VK_NULL_HANDLE;
+  DeviceFunctions functions_;
+  VkQueue queue_ = VK_NULL_HANDLE;
+  VkSemaphore timeline_ = VK_NULL_HANDLE;
+  std::mutex mutex_;
+  std::uint64_t submitted_ = 0;
+};
+
+}  // namespace l2a::vulkan

@@ -1,0 +1,48 @@
+// A Vulkan instance and what its devices can do.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "backends/vulkan/loader.h"
+#include "backends/vulkan/vulkan_backend.h"
+
+namespace l2a::vulkan {
+
+// Throws Error with what failed and why, naming `where`: the device, or "vulkan" before there is one.
+void check(VkResult result, const std::string& where, const char* what);
+
+class Instance {
+ public:
+  // `messages`: turns the validation layer on and receives what it says; null: off.
+  explicit Instance(std::vector<std::string>* messages);
+  ~Instance();
+  Instance(const Instance&) = delete;
+  Instance& operator=(const Instance&) = delete;
+
+  const InstanceFunctions& functions() const { return functions_; }
+  std::vector<VkPhysicalDevice> physical_devices() const;
+
+ private:
+  VkInstance instance_ = VK_NULL_HANDLE;
+  InstanceFunctions functions_;
+  VkDebugUtilsMessengerEXT messenger_ = VK_NULL_HANDLE;
+};
+
+// What a device is, and which of the things that this backend needs it lacks.
+struct PhysicalDevice {
+  VkPhysicalDevice handle = VK_NULL_HANDLE;
+  VkPhysicalDeviceProperties properties{};
+  std::uint64_t max_allocation = 0;     // bytes of one allocation
+  std::uint32_t subgroup_size = 0;      // pinned for every pipeline
+
+  bool pin_subgroups = false;  // pipelines name the size, where a device has several
+  std::uint32_t queue_family = 0;
+  std::string missing;  // empty: usable
+
+  bool gpu() const { return properties.deviceType != VK_PHYSICAL_DEVICE_TYPE_CPU; }
+};
+PhysicalDevice inspect(const InstanceFunctions& functions, VkPhysicalDevice handle);
+
+}  // namespace l2a::vulkan

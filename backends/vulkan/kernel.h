@@ -1,0 +1,65 @@
+// What a Vulkan kernel is, and what it is given when a plan is recorded.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <string_view>
+
+#include "backends/vulkan/recorder.h"
+#include "graph/graph.h"
+
+namespace l2a::vulkan {
+
+class Call {
+ public:
+  Call(const Graph& graph, const Node& node, std::span<const Binding> bindings, Recorder& into)
+      : recorder(into), graph_(graph), node_(node), bindings_(bindings) {}
+
+  Recorder& recorder;
+  VkDeviceAddress workspace = 0;  // as many bytes as the kernel asked for
+
+  bool present(int input) const { return id(input) != kNoValue; }
+  const ValueInfo& input(int i) const { return graph_.value(id(i)).info; }
+  const ValueInfo& output() const { return graph_.value(node_.output).info; }
+  VkDeviceAddress address(int input) const;  // 0 where an optional input is absent
+  VkDeviceAddress output_address() const;
+  // The Rows value of an input, or kNoValue.
+  ValueId id(int input) const { return node_.inputs[static_cast<std::size_t>(input)]; }
+
+  const Tuning& tuning() const { return recorder.tuning(); }
+  template <class T>
+  const T& attributes() const {
+    return static_cast<const T&>(*node_.op);
+  }
+
+ private:
+  const Graph& graph_;
+  const Node& node_;
+  std::span<const Binding> bindings_;
+};
+
+struct Kernel {
+  std::string_view op;
+  void (*record)(const Call& call);
+  std::size_t (*workspace_bytes)(const Call& call) = nullptr;  // null: none
+  bool (*supports)(const Graph& graph, const Node& node) = nullptr;  // null: all that the op allows
+};
+
+// The kernel of an op, or null.
+const Kernel* find_kernel(std::string_view op);
+
+// Where a value lives on the device.
+VkDeviceAddress address_of(const Graph& graph, ValueId id, std::span<const Binding> bindings);
+
+// Rows of the leading extent and elements of one of them.
+inline std::uint32_t row_count(const ValueInfo& x) {
+  return static_cast<std::uint32_t>(x.shape[0]);
+}
+inline std::uint32_t row_width(const ValueInfo& x) {
+  return static_cast<std::uint32_t>(x.shape.elements() / x.shape[0]);
+}
+inline std::uint32_t ceil_div(std::uint64_t a, std::uint64_t b) {
+  return static_cast<std::uint32_t>((a + b - 1) / b);
+}
+
+}  // namespace l2a::vulkan

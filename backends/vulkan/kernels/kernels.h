@@ -1,0 +1,25 @@
+// Every kernel of the Vulkan backend; each is defined in the file of its name or family.
+#pragma once
+
+#include "backends/vulkan/kernel.h"
+
+namespace l2a::vulkan {
+
+extern const Kernel kAdd, kArgmax, kAttention, kCast, kCountRows, kGatherRows, kKvAppend, kMatmul,
+    kRmsNorm, kRope, kRopeTable, kRoute, kRowLookup, kScatterAddRows, kSiluMul;
+
+// Whether rows of `width` floats at all these addresses can be loaded four values at a time.
+template <class... Addresses>
+std::uint32_t vector_rows(std::uint32_t width, Addresses... addresses) {
+  return width % 4 == 0 && ((addresses % 16 == 0) && ...) ? 1 : 0;
+}
+
+// The grid of a kernel whose lanes each take `each` of a row's elements, with y along the rows.
+inline Grid row_grid(const Call& call, std::uint32_t width, std::uint32_t each, std::uint32_t rows,
+                     ValueId rows_id) {
+  return {.x = ceil_div(width, std::uint64_t{each} * call.tuning().workgroup),
+          .y = rows,
+          .rows = rows_id};
+}
+
+}  // namespace l2a::vulkan

@@ -1,0 +1,100 @@
+// Products with a weight and rows of one: shaders/weights.glsl reads every dtype.
+//
+// Up to kMatvecTokens tokens are bound by reading the weights, more by arithmetic; each has its shader. A
+// compact left side runs the one that its upper bound asks for, on the rows that it has.
+#include "ops/matmul.h"
+
+#include <algorithm>
+#include <bit>
+#include <string>
+
+#include "backends/vulkan/kernels/kernels.h"
+#include "graph/error.h"
+#include "ops/row_lookup.h"
+
+namespace l2a::vulkan {
+namespace {
+
+constexpr std::uint32_t kMatvecTokens = 8;
+
+// Whether all loads of a row's values can be of four at a time; quantized rows always are whole chunks,
+// and only their other side counts.
+std::uint32_t aligned_rows(const ValueInfo& weight, VkDeviceAddress at, VkDeviceAddress other) {
+  const DtypeInfo& info = dtype_info(weight.dtype);
+  const bool weight_fits =
+      info.quantized || at % (4 * static_cast<std::uint64_t>(info.block_bytes)) == 0;
+  return weight.shape[1] % 4 == 0 && weight_fits && other % 16 == 0 ? 1 : 0;
+}
+
+std::string shader_for(const char* family, Dtype dtype) {
+  return concat(family, "_", dtype_name(dtype));
+}
+
+void record_matmul(const Call& call) {
+  const ValueInfo &x = call.input(Matmul::kX), &weight = call.input(Matmul::kWeight);
+  struct {
+    VkDeviceAddress weight, x, y, rows;
+    std::uint64_t row_bytes;
+    std::uint32_t width, outputs, tokens, unused;
+  } push{call.address(Matmul::kWeight),
+         call.address(Matmul::kX),
+         call.output_address(),
+         call.address(Matmul::kRows),
+         dtype_bytes(weight.dtype, weight.shape[1]),
+         static_cast<std::uint32_t>(weight.shape[1]),
+         static_cast<std::uint32_t>(weight.shape[0]),
+         row_count(x),
+         0};
+  const std::uint32_t aligned = aligned_rows(weight, push.weight, push.x);
+  const Tuning& tuning = call.tuning();
+  const ValueId rows = call.id(Matmul::kRows);
+  if (push.tokens <= kMatvecTokens) {
+    const std::uint32_t tokens = std::bit_ceil(push.tokens);
+    const std::uint32_t each = std::max(tuning.matvec_rows / tokens, std::min(tuning.matvec_rows, 2u));
+    call.recorder.dispatch(shader_for("matvec", weight.dtype), tuning.subgroup,
+                           {aligned, each, tokens}, push,
+                           {.x = ceil_div(push.outputs, each), .rows = rows, .tile = tokens});
+    return;
+  }
+  const std::uint32_t tile_rows = tuning.tile_lanes_rows * tuning.tile_rows;
+  const std::uint32_t tile_tokens = tuning.tile_lanes_tokens * tuning.tile_tokens;
+  call.recorder.dispatch(shader_for("matmul", weight.dtype),
+                         tuning.tile_lanes_rows * tuning.tile_lanes_tokens,
+                         {aligned, tuning.tile_lanes_rows, tuning.tile_lanes_tokens,
+                          tuning.tile_rows, tuning.tile_tokens},
+                         push,
+                         {.x = ceil_div(push.outputs, tile_rows),
+                          .y = ceil_div(push.tokens, tile_tokens),
+                          .rows = rows,
+                          .tile = tile_tokens});
+}
+
+void record_lookup(const Call& call) {
+  const ValueInfo& table = call.input(RowLookup::kTable);
+  struct {
+    VkDeviceAddress table, ids, y;
+    std::uint64_t row_bytes;
+    std::uint32_t width, unused;
+  } push{call.address(RowLookup::kTable), call.address(RowLookup::kIds), call.output_address(),
+         dtype_bytes(table.dtype, table.shape[1]), static_cast<std::uint32_t>(table.shape[1]), 0};
+  constexpr std::uint32_t kChunk = 32;  // values of a lane
+  call.recorder.dispatch(shader_for("row_lookup", table.dtype), call.tuning().subgroup,
+                         {aligned_rows(table, push.table, push.y)}, push,
+                         {.x = ceil_div(push.width, kChunk * call.tuning().subgroup),
+                          .y = row_count(call.output())});
+}
+
+// Quantized shaders load whole vectors of the other side.
+bool supports_matmul(const Graph& graph, const Node& node) {
+  const ValueId x = node.inputs[Matmul::kX];
+  const bool quantized =
+      dtype_info(graph.value(node.inputs[Matmul::kWeight]).info.dtype).quantized;
+  return !quantized || (graph.root_offset(x) + graph.value(graph.root(x)).buffer_offset) % 16 == 0;
+}
+
+}  // namespace
+
+const Kernel kMatmul = {Matmul::kName, record_matmul, nullptr, supports_matmul};
+const Kernel kRowLookup = {RowLookup::kName, record_lookup};
+
+}  // namespace l2a::vulkan

@@ -1,0 +1,22 @@
+// y = x in another floating dtype, or a copy.
+#version 460
+#extension GL_GOOGLE_include_directive : require
+#include "common.glsl"
+#include "convert.glsl"
+layout(constant_id = 2) const uint kFrom = 0;
+layout(constant_id = 3) const uint kTo = 0;
+layout(push_constant, scalar) uniform Push {
+  uint64_t x, y;
+  uint elements, unused;
+};
+void main() {
+  const uint i = group_x() * lanes() + lane();
+  if (i >= elements) return;
+  if (kFrom == kTo && kFrom != kF32) {
+    U16(y).v[i] = U16(x).v[i];
+  } else if (kFrom == kTo) {
+    U32(y).v[i] = U32(x).v[i];
+  } else {
+    store_float(y, kTo, i, load_float(x, kFrom, i));
+  }
+}

@@ -1,0 +1,52 @@
+// What every shader shares: types for memory that is reached by address, and sums over a workgroup.
+#extension GL_EXT_buffer_reference : require
+#extension GL_EXT_control_flow_attributes : require
+#extension GL_EXT_scalar_block_layout : require
+#extension GL_EXT_shader_16bit_storage : require
+#extension GL_EXT_shader_explicit_arithmetic_types_int64 : require
+#extension GL_KHR_shader_subgroup_arithmetic : require
+#extension GL_KHR_shader_subgroup_ballot : require
+#extension GL_KHR_shader_subgroup_basic : require
+
+layout(local_size_x_id = 0) in;
+layout(constant_id = 1) const uint kSubgroup = 32;  // lanes; divides the workgroup
+
+layout(buffer_reference, scalar, buffer_reference_align = 4) buffer F32 { float v[]; };
+layout(buffer_reference, scalar, buffer_reference_align = 4) buffer I32 { int v[]; };
+layout(buffer_reference, scalar, buffer_reference_align = 4) buffer U32 { uint v[]; };
+layout(buffer_reference, scalar, buffer_reference_align = 2) buffer U16 { uint16_t v[]; };
+layout(buffer_reference, scalar, buffer_reference_align = 16) buffer F32x4 { vec4 v[]; };
+// Words of quantized blocks, which are aligned as their first word is.
+layout(buffer_reference, scalar, buffer_reference_align = 4) buffer U32x2 { uvec2 v; };
+layout(buffer_reference, scalar, buffer_reference_align = 4) buffer U32x4 { uvec4 v; };
+
+const uint kF32 = 0, kF16 = 1, kBf16 = 2;  // as the graph's dtypes are numbered
+
+uint lane() { return gl_LocalInvocationIndex; }
+uint lanes() { return gl_WorkGroupSize.x; }
+// Workgroups beyond the most that one dimension has go round in z.
+uint group_x() { return gl_WorkGroupID.x + gl_WorkGroupID.z * gl_NumWorkGroups.x; }
+
+// Rows of a compact tensor; all of `most` where there is no Rows.
+uint active_rows(uint64_t rows, uint most) { return rows == 0 ? most : uint(I32(rows).v[0]); }
+uint token_of_row(uint64_t rows, uint i) { return rows == 0 ? i : uint(I32(rows).v[1 + i]); }
+
+// Four values from a row of `width`: vector loads where rows are `aligned`, else one by one, with
+// zeros past the end.
+vec4 load4(uint64_t row, uint i, uint width, bool aligned) {
+  if (aligned) return F32x4(row).v[i];
+  vec4 x = vec4(0);
+  for (uint e = 0; e < 4; ++e) {
+    if (4 * i + e < width) x[e] = F32(row).v[4 * i + e];
+  }
+  return x;
+}
+void store4(uint64_t row, uint i, uint width, bool aligned, vec4 x) {
+  if (aligned) {
+    F32x4(row).v[i] = x;
+    return;
+  }
+  for (uint e = 0; e < 4; ++e) {
+    if (4 * i + e < width) F32(row).v[4 * i + e] = x[e];
+  }
+}

@@ -1,0 +1,252 @@
+#include "backends/vulkan/vulkan_backend.h"
+
+#include <algorithm>
+
+#include "backends/vulkan/kernel.h"
+#include "graph/error.h"
+
+namespace l2a {
+namespace vulkan {
+namespace {
+
+// What outlives the backend as long as a buffer or a plan does.
+struct Shared {
+  Shared(const std::shared_ptr<Device>& used, const std::string& cache_folder)
+      : device(used), transfers(used), pipelines(used, cache_folder) {}
+  std::shared_ptr<Device> device;
+  Transfers transfers;
+  Pipelines pipelines;
+};
+
+class VulkanBuffer final : public Buffer {
+ public:
+  VulkanBuffer(Backend& backend, std::shared_ptr<Shared> shared, std::size_t bytes)
+      : Buffer(bytes),
+        backend_(backend),
+        shared_(std::move(shared)),
+        memory_(shared_->device, bytes, Memory::Kind::device) {}
+
+  Backend& backend() const override { return backend_; }
+  std::byte* host() const override { return nullptr; }
+  void upload(std::size_t offset, std::span<const std::byte> from) override {
+    check(offset, from.size());
+    shared_->transfers.upload(memory_, offset, from);
+  }
+  void download(std::size_t offset, std::span<std::byte> to) const override {
+    check(offset, to.size());
+    shared_->transfers.download(memory_, offset, to);
+  }
+  void zero() { shared_->transfers.zero(memory_); }
+  VkDeviceAddress address() const { return memory_.address(); }
+
+ private:
+  void check(std::size_t offset, std::size_t count) const {
+    if (offset > bytes() || count > bytes() - offset) {
+      throw Error(
+          concat("a copy of ", count, " bytes at ", offset, " leaves a buffer of ", bytes()));
+    }
+  }
+
+  Backend& backend_;
+  std::shared_ptr<Shared> shared_;
+  Memory memory_;
+};
+
+Extent extent_of(const Graph& graph, ValueId id, std::span<const Binding> bindings) {
+  const ValueInfo& info = graph.value(id).info;
+  const VkDeviceAddress begin = address_of(graph, id, bindings);
+  return {begin, begin + dtype_bytes(info.dtype, info.shape.back()) *
+                             static_cast<std::size_t>(info.shape.elements() / info.shape.back())};
+}
+
+class VulkanExecutable final : public Executable {
+ public:
+  VulkanExecutable(std::shared_ptr<Shared> shared, const Graph& graph,
+                   std::span<const NodeId> nodes, std::span<const Binding> bindings)
+      : shared_(std::move(shared)),
+        recorder_(shared_->device, shared_->pipelines, rows_uses(graph, nodes)) {
+    std::size_t workspace = 0;
+    for (const NodeId id : nodes) {
+      const Call call(graph, graph.node(id), bindings, recorder_);
+      const Kernel& kernel = *find_kernel(graph.node(id).op->name());
+      if (kernel.workspace_bytes != nullptr) {
+        workspace = std::max(workspace, kernel.workspace_bytes(call));
+      }
+    }
+    if (workspace > 0) {
+      workspace_ = std::make_unique<Memory>(shared_->device, workspace, Memory::Kind::device);
+    }
+    recorder_.begin();
+    size_what_comes_from_elsewhere(graph, nodes, bindings);
+    for (const NodeId id : nodes) record(graph, graph.node(id), bindings);
+    recorder_.end();
+    shared_->pipelines.save();
+  }
+
+  void run() override { shared_->device->submit_and_wait(recorder_.commands()); }
+
+ private:
+  // A node dispatches at most this often by the count of one of its Rows.
+  static constexpr std::uint32_t kDispatchesOfNode = 2;
+
+  static std::map<ValueId, std::uint32_t> rows_uses(const Graph& graph,
+                                                    std::span<const NodeId> nodes) {
+    std::map<ValueId, std::uint32_t> uses;
+    for (const NodeId id : nodes) {
+      for (const ValueId input : graph.node(id).inputs) {
+        if (input != kNoValue && graph.value(input).info.is_rows) uses[input] += kDispatchesOfNode;
+      }
+    }
+    return uses;
+  }
+
+  void size_what_comes_from_elsewhere(const Graph& graph, std::span<const NodeId> nodes,
+                                      std::span<const Binding> bindings) {
+    for (const auto& [rows, uses] : rows_uses(graph, nodes)) {
+      const NodeId producer = graph.value(rows).producer;
+      if (std::find(nodes.begin(), nodes.end(), producer) == nodes.end()) {
+        recorder_.size_dispatches(rows, address_of(graph, rows, bindings));
+      }
+    }
+  }
+
+  void record(const Graph& graph, const Node& node, std::span<const Binding> bindings) {
+    const Kernel& kernel = *find_kernel(node.op->name());
+    Call call(graph, node, bindings, recorder_);
+    std::vector<Extent> reads, writes = {extent_of(graph, node.output, bindings)};
+    for (const ValueId input : node.inputs) {
+      if (input == kNoValue) continue;
+      reads.push_back(extent_of(graph, input, bindings));
+      if (graph.value(input).info.is_rows) reads.push_back(recorder_.sizes_of(input));
+    }
+    if (kernel.workspace_bytes != nullptr && workspace_) {
+      call.workspace = workspace_->address();
+      writes.push_back({workspace_->address(), workspace_->address() + workspace_->bytes()});
+    }
+    recorder_.order(reads, writes);
+    kernel.record(call);
+    if (graph.value(node.output).info.is_rows) {
+      recorder_.size_dispatches(node.output, address_of(graph, node.output, bindings));
+    }
+  }
+
+  std::shared_ptr<Shared> shared_;
+  std::unique_ptr<Memory> workspace_;
+  Recorder recorder_;
+};
+
+class VulkanBackend final : public Backend {
+ public:
+  explicit VulkanBackend(std::shared_ptr<Shared> shared) : shared_(std::move(shared)) {}
+
+  std::string_view name() const override { return "vulkan"; }
+  bool uses_host_memory() const override { return false; }
+  bool supports(const Graph& graph, const Node& node) const override;
+
+  std::shared_ptr<Buffer> allocate(std::size_t bytes) override {
+    auto buffer = std::make_shared<VulkanBuffer>(*this, shared_, bytes);
+    buffer->zero();
+    return buffer;
+  }
+  std::shared_ptr<Buffer> import(std::span<const std::byte> bytes,
+                                 std::shared_ptr<const void> /*owner*/) override {
+    auto buffer = std::make_shared<VulkanBuffer>(*this, shared_, bytes.size());
+    buffer->upload(0, bytes);
+    return buffer;
+  }
+  std::unique_ptr<Executable> compile(const std::shared_ptr<const Graph>& graph,
+                                      std::span<const NodeId> nodes,
+                                      std::span<const Binding> bindings) override {
+    return std::make_unique<VulkanExecutable>(shared_, *graph, nodes, bindings);
+  }
+
+ private:
+  std::shared_ptr<Shared> shared_;
+};
+
+// Kernels index words with 32 bits, and grids have a row of workgroups for each token.
+bool VulkanBackend::supports(const Graph& graph, const Node& node) const {
+  const Kernel* kernel = find_kernel(node.op->name());
+  if (kernel == nullptr) return false;
+  constexpr std::int64_t kMostTokens = 65535, kMostElements = INT32_MAX;
+  const auto fits = [&](ValueId id) {
+    if (id == kNoValue) return true;
+    const Value& value = graph.value(id);
+    const std::size_t offset =
+        graph.root_offset(id) + graph.value(graph.root(id)).buffer_offset;
+    const std::size_t alignment = value.info.dtype == Dtype::f16 || value.info.dtype == Dtype::bf16
+                                      ? 2
+                                      : 4;
+    const bool of_tokens = !graph.value(graph.root(id)).buffer;
+    return offset % alignment == 0 && value.info.shape.elements() <= kMostElements &&
+           (!of_tokens || value.info.shape[0] <= 1 + kMostTokens);
+  };
+  return fits(node.output) &&
+         std::all_of(node.inputs.begin(), node.inputs.end(), fits) &&
+         (kernel->supports == nullptr || kernel->supports(graph, node));
+}
+
+}  // namespace
+
+VkDeviceAddress address_of(const Graph& graph, ValueId id, std::span<const Binding> bindings) {
+  const Binding& binding = bindings[static_cast<std::size_t>(graph.root(id))];
+  return static_cast<const VulkanBuffer*>(binding.buffer)->address() + binding.offset +
+         graph.root_offset(id);
+}
+
+VkDeviceAddress Call::address(int input) const {
+  return present(input) ? address_of(graph_, id(input), bindings_) : 0;
+}
+
+VkDeviceAddress Call::output_address() const {
+  return address_of(graph_, node_.output, bindings_);
+}
+
+}  // namespace vulkan
+
+std::vector<VulkanDeviceInfo> list_vulkan_devices() {
+  std::vector<VulkanDeviceInfo> devices;
+  try {
+    const vulkan::Instance instance(nullptr);
+    for (const VkPhysicalDevice handle : instance.physical_devices()) {
+      const vulkan::PhysicalDevice device = vulkan::inspect(instance.functions(), handle);
+      devices.push_back({device.properties.deviceName, device.gpu(), device.missing});
+    }
+  } catch (const Error&) {
+    devices.clear();  // no loader or no driver: no devices
+  }
+  return devices;
+}
+
+std::shared_ptr<Backend> make_vulkan_backend(const VulkanOptions& options) {
+  auto instance = std::make_unique<vulkan::Instance>(options.validation_messages);
+  std::vector<vulkan::PhysicalDevice> devices;
+  for (const VkPhysicalDevice handle : instance->physical_devices()) {
+    devices.push_back(vulkan::inspect(instance->functions(), handle));
+  }
+  if (devices.empty()) throw Error("vulkan: no driver here offers a device");
+  const auto count = static_cast<int>(devices.size());
+  int chosen = options.device;
+  if (chosen < 0) {
+    const auto first = [&](auto good) {
+      return static_cast<int>(std::find_if(devices.begin(), devices.end(), good) -
+                              devices.begin());
+    };
+    chosen = first([](const auto& device) { return device.missing.empty() && device.gpu(); });
+    if (chosen == count) chosen = first([](const auto& device) { return device.missing.empty(); });
+    if (chosen == count) chosen = 0;
+  }
+  if (chosen >= count) {
+    throw Error(concat("vulkan: there is no device ", chosen, "; the devices are 0 to ", count - 1));
+  }
+  const vulkan::PhysicalDevice& physical = devices[static_cast<std::size_t>(chosen)];
+  if (!physical.missing.empty()) {
+    throw Error(concat("vulkan: device ", chosen, ", ", physical.properties.deviceName,
+                       ", lacks what is needed: ", physical.missing));
+  }
+  auto device = std::make_shared<vulkan::Device>(std::move(instance), physical, options.map_memory);
+  return std::make_shared<vulkan::VulkanBackend>(
+      std::make_shared<vulkan::Shared>(device, options.cache_folder));
+}
+
+}  // namespace l2a
