@@ -17,10 +17,15 @@ Tuning tuning_for(const PhysicalDevice& physical) {
   }
   tuning.workgroup = tuning.subgroup;
   tuning.matvec_rows = 4;
+  if(getenv("MR")) tuning.matvec_rows=atoi(getenv("MR"));
+  if(getenv("TR")) tuning.tile_rows=atoi(getenv("TR"));
+  tuning.matvec_row_a_lane = 1;
   tuning.tile_lanes_rows = tuning.subgroup;
   tuning.tile_lanes_tokens = 1;
-  tuning.tile_rows = 4;
-  tuning.tile_tokens = 8;
+  tuning.tile_rows = 8;
+  tuning.tile_tokens = 16;
+  if(getenv("TR")) tuning.tile_rows=atoi(getenv("TR"));
+  if(getenv("TT")) tuning.tile_tokens=atoi(getenv("TT"));
   tuning.attention_lanes = tuning.subgroup;
   tuning.attention_rows = 8;
   tuning.attention_groups = 8;

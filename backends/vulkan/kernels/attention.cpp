@@ -80,7 +80,9 @@ void record(const Call& call) {
   const auto dispatch = [&](Queries queries, ValueId rows) {
     call.recorder.dispatch("attention", call.tuning().subgroup,
                            {aligned, static_cast<std::uint32_t>(keys.dtype), dim, group, plan.tile,
-                            queries, plan.parts > 1 ? 1u : 0u},
+                            queries, plan.parts > 1 ? 1u : 0u,
+                            call.present(Attention::kFreshKeys) ? 1u : 0u,
+                            queries == kAll && call.present(Attention::kWideRows) ? 1u : 0u},
                            push,
                            {.x = push.key_heads,
                             .y = ceil_div(std::uint64_t{push.tokens} * group, plan.tile),

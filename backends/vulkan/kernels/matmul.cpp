@@ -48,12 +48,14 @@ void record_matmul(const Call& call) {
   const std::uint32_t aligned = aligned_rows(weight, push.weight, push.x);
   const Tuning& tuning = call.tuning();
   const ValueId rows = call.id(Matmul::kRows);
+  const std::uint32_t compact = call.present(Matmul::kRows) ? 1 : 0;
   if (push.tokens <= kMatvecTokens) {
     const std::uint32_t tokens = std::bit_ceil(push.tokens);
     const std::uint32_t each = std::max(tuning.matvec_rows / tokens, std::min(tuning.matvec_rows, 2u));
     call.recorder.dispatch(shader_for("matvec", weight.dtype), tuning.subgroup,
-                           {aligned, each, tokens}, push,
-                           {.x = ceil_div(push.outputs, each), .rows = rows, .tile = tokens});
+                           {aligned, each, tokens, compact, tuning.matvec_row_a_lane}, push,
+                           {.x = ceil_div(push.outputs,
+                                          each * (tuning.matvec_row_a_lane ? tuning.subgroup : 1)), .rows = rows, .tile = tokens});
     return;
   }
   const std::uint32_t tile_rows = tuning.tile_lanes_rows * tuning.tile_rows;
@@ -61,7 +63,7 @@ void record_matmul(const Call& call) {
   call.recorder.dispatch(shader_for("matmul", weight.dtype),
                          tuning.tile_lanes_rows * tuning.tile_lanes_tokens,
                          {aligned, tuning.tile_lanes_rows, tuning.tile_lanes_tokens,
-                          tuning.tile_rows, tuning.tile_tokens},
+                          tuning.tile_rows, tuning.tile_tokens, compact},
                          push,
                          {.x = ceil_div(push.outputs, tile_rows),
                           .y = ceil_div(push.tokens, tile_tokens),

@@ -28,7 +28,8 @@ void record_rope(const Call& call) {
          call.address(Rope::kRows), static_cast<std::uint32_t>(shape[2] / 2),
          static_cast<std::uint32_t>(shape[1])};
   const std::uint32_t half = call.attributes<Rope>().pairing == RopePairing::half ? 1 : 0;
-  call.recorder.dispatch("rope", call.tuning().workgroup, {half}, push,
+  call.recorder.dispatch("rope", call.tuning().workgroup,
+                         {half, call.present(Rope::kRows) ? 1u : 0u}, push,
                          row_grid(call, push.pairs * push.heads, 1, row_count(call.output()),
                                   call.id(Rope::kRows)));
 }

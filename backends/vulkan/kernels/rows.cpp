@@ -22,7 +22,8 @@ void record_route(const Call& call) {
   } logits{call.address(Route::kX), call.address(Route::kWeight), call.address(Route::kBias),
            call.workspace, row_width(x), call.attributes<Route>().cut};
   call.recorder.dispatch("route_flags", call.tuning().workgroup,
-                         {vector_rows(logits.width, logits.x, logits.weight)}, logits,
+                         {vector_rows(logits.width, logits.x, logits.weight),
+                          call.present(Route::kBias) ? 1u : 0u}, logits,
                          {.y = row_count(x)});
   call.recorder.barrier();
   struct {

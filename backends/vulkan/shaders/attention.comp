@@ -16,11 +16,13 @@ layout(constant_id = 5) const uint kGroup = 1;       // query heads of a key hea
 layout(constant_id = 6) const uint kRows = 8;
 layout(constant_id = 7) const uint kQueries = 0;     // which tokens: see below
 layout(constant_id = 8) const bool kSplit = false;   // write parts for attention_combine
+layout(constant_id = 9) const bool kFresh = false;  // this run's keys are not in the cache yet
+layout(constant_id = 10) const bool kExcept = false;  // those of `wide` are not ours
 layout(push_constant, scalar) uniform Push {
   uint64_t query, keys, values, fresh_keys, fresh_values, positions, rows, wide, y;
   uint tokens, query_heads, key_heads, capacity, cache_sinks, window, sinks;
 };
-const uint kAll = 0;       // every token, but those in `wide` where there is one
+const uint kAll = 0;       // every token
 const uint kCompact = 1;   // those of `rows`, in the rows of a compact query
 const uint kListed = 2;    // those of `rows`, in their own rows of a full query
 
@@ -72,7 +74,7 @@ uint position_of(Range range, uint i) {
 uint64_t address_of(Range range, uint64_t cache, uint64_t fresh, uint position, uint head) {
   const uint64_t bytes = key_heads * kDim * (kDtype == kF32 ? 4 : 2);
   const uint64_t offset = head * kDim * (kDtype == kF32 ? 4 : 2);
-  if (fresh != 0 && position >= range.start) {
+  if (kFresh && position >= range.start) {
     return fresh + (position - range.start) * bytes + offset;
   }
   uint slot = position;
@@ -84,7 +86,7 @@ uint64_t address_of(Range range, uint64_t cache, uint64_t fresh, uint position, 
 void main() {
   const uint head = gl_WorkGroupID.x, tile = gl_WorkGroupID.y * kRows;
   const uint start = uint(I32(positions).v[0]);
-  const uint items = active_rows(kQueries == kAll ? 0 : rows, tokens) * kGroup;
+  const uint items = active_rows(kQueries != kAll, rows, tokens) * kGroup;
   const float query_scale = inversesqrt(float(kDim));
 
   // Of each query: the row that holds it, its position, and whether it is ours at all.
@@ -94,9 +96,9 @@ void main() {
   uint first = 0xffffffffu, last = 0;
   [[unroll]] for (uint r = 0; r < kRows; ++r) {
     const uint item = min(tile + r, items - 1), i = item / kGroup;
-    const uint token = kQueries == kAll ? i : token_of_row(rows, i);
+    const uint token = token_of_row(kQueries != kAll, rows, i);
     row_of[r] = (kQueries == kCompact ? i : token) * query_heads + head * kGroup + item % kGroup;
-    wanted[r] = tile + r < items && !(kQueries == kAll && wide != 0 && listed(wide, token));
+    wanted[r] = tile + r < items && !(kExcept && listed(wide, token));
     position[r] = int(start + token);
     if (wanted[r]) {
       first = min(first, start + token);
@@ -106,7 +108,7 @@ void main() {
   if (first > last) return;
   for (uint k = lane(); k < kRows * kVectors; k += kSubgroup) {
     const uint r = k / kVectors, item = min(tile + r, items - 1), i = item / kGroup;
-    const uint token = kQueries == kListed ? token_of_row(rows, i) : i;
+    const uint token = token_of_row(kQueries == kListed, rows, i);
     const uint row = token * query_heads + head * kGroup + item % kGroup;
     q[k] = load4(query + uint64_t(row) * (kDim * 4), k % kVectors, kDim, kAligned) * query_scale;
   }

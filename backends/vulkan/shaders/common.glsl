@@ -27,9 +27,14 @@ uint lanes() { return gl_WorkGroupSize.x; }
 // Workgroups beyond the most that one dimension has go round in z.
 uint group_x() { return gl_WorkGroupID.x + gl_WorkGroupID.z * gl_NumWorkGroups.x; }
 
-// Rows of a compact tensor; all of `most` where there is no Rows.
-uint active_rows(uint64_t rows, uint most) { return rows == 0 ? most : uint(I32(rows).v[0]); }
-uint token_of_row(uint64_t rows, uint i) { return rows == 0 ? i : uint(I32(rows).v[1 + i]); }
+// Rows of a compact tensor, `most` of a full one, and the token of each. What is optional is known when
+// a pipeline is made: a load from an address that may be null could be moved before its check.
+uint active_rows(bool compact, uint64_t rows, uint most) {
+  return compact ? uint(I32(rows).v[0]) : most;
+}
+uint token_of_row(bool compact, uint64_t rows, uint i) {
+  return compact ? uint(I32(rows).v[1 + i]) : i;
+}
 
 // Four values from a row of `width`: vector loads where rows are `aligned`, else one by one, with
 // zeros past the end.

@@ -10,6 +10,6 @@ layout(push_constant, scalar) uniform Push {
 void main() {
   const uint i = group_x() * lanes() + lane(), row = gl_WorkGroupID.y;
   if (4 * i >= width) return;
-  const uint64_t from = x + uint64_t(token_of_row(rows, row)) * (width * 4);
+  const uint64_t from = x + uint64_t(token_of_row(true, rows, row)) * (width * 4);
   store4(y + uint64_t(row) * (width * 4), i, width, kAligned, load4(from, i, width, kAligned));
 }

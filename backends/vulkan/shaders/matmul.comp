@@ -7,11 +7,11 @@
 #include "common.glsl"
 #include "convert.glsl"
 #include "weights.glsl"
-layout(constant_id = 2) const bool kAligned = true;
 layout(constant_id = 3) const uint kLaneRows = 16;    // lanes along the weight's rows
 layout(constant_id = 4) const uint kLaneTokens = 8;   // and along the tokens
 layout(constant_id = 5) const uint kRows = 4;         // sums of a lane
 layout(constant_id = 6) const uint kTokens = 8;
+layout(constant_id = 7) const bool kCompact = false;
 layout(push_constant, scalar) uniform Push {
   uint64_t weight, x, y, rows, row_bytes;
   uint width, outputs, tokens, unused;
@@ -24,7 +24,7 @@ void main() {
   const uint first_row = group_x() * (kLaneRows * kRows);
   const uint first_token = gl_WorkGroupID.y * (kLaneTokens * kTokens);
   if (first_row >= outputs) return;
-  const uint count = active_rows(rows, tokens);
+  const uint count = active_rows(kCompact, rows, tokens);
   const uint lane_row = lane() % kLaneRows, lane_token = lane() / kLaneRows;
   float sums[kRows][kTokens];
   [[unroll]] for (uint r = 0; r < kRows; ++r) {
@@ -33,7 +33,7 @@ void main() {
   for (uint c = 0; c * kChunk < width; ++c) {
     for (uint r = lane(); r < kLaneRows * kRows; r += lanes()) {
       const uint64_t row = weight + row_bytes * min(first_row + r, outputs - 1);
-      const Chunk chunk = load_chunk(row, c, width, kAligned);
+      const Chunk chunk = load_chunk(row, c, width);
       [[unroll]] for (uint i = 0; i < 8; ++i) w_tile[r * kPitch + i] = chunk_values(chunk, i);
     }
     for (uint k = lane(); k < kLaneTokens * kTokens * 8; k += lanes()) {

@@ -5,6 +5,7 @@
 #include "common.glsl"
 #include "reduce.glsl"
 layout(constant_id = 2) const bool kAligned = true;
+layout(constant_id = 3) const bool kBias = false;
 layout(push_constant, scalar) uniform Push {
   uint64_t x, weight, bias, flags;
   uint width;
@@ -18,6 +19,6 @@ void main() {
     sum += dot(load4(row, i, width, kAligned), load4(weight, i, width, kAligned));
   }
   sum = sum_over_workgroup(sum);
-  if (bias != 0) sum += F32(bias).v[0];
+  if (kBias) sum += F32(bias).v[0];
   if (lane() == 0) U32(flags).v[t] = sum >= cut ? 1 : 0;
 }

@@ -10,7 +10,7 @@ layout(push_constant, scalar) uniform Push {
 void main() {
   const uint i = group_x() * lanes() + lane(), row = gl_WorkGroupID.y;
   if (4 * i >= width) return;
-  const uint64_t to = y + uint64_t(token_of_row(rows, row)) * (width * 4);
+  const uint64_t to = y + uint64_t(token_of_row(true, rows, row)) * (width * 4);
   const vec4 add = load4(delta + uint64_t(row) * (width * 4), i, width, kAligned);
   store4(to, i, width, kAligned, load4(to, i, width, kAligned) + add);
 }

@@ -5,6 +5,7 @@
 // each half: value = scale * q - minimum. Where blocks are only 2-byte aligned (34, 18, 22, 210 bytes),
 // the whole words around them are loaded and shifted: a word load costs what a half-word load does. This
 // may read up to two bytes past a tensor, which every allocation has (memory.h).
+layout(constant_id = 2) const bool kAligned = true;  // rows of plain floats, and the other side's
 const uint kChunk = 32;
 
 #if defined(WEIGHT_f32) || defined(WEIGHT_f16) || defined(WEIGHT_bf16)
@@ -20,19 +21,20 @@ const uint kWeightDtype = kBf16, kWeightBytes = 2;
 struct Chunk {
   uint64_t at;
   uint left;  // values from here to the end of the row
-  bool aligned;
 };
 
-Chunk load_chunk(uint64_t row, uint c, uint width, bool aligned) {
-  return Chunk(row + uint64_t(c) * (kChunk * kWeightBytes), width - c * kChunk, aligned);
+Chunk load_chunk(uint64_t row, uint c, uint width) {
+  return Chunk(row + uint64_t(c) * (kChunk * kWeightBytes), width - c * kChunk);
 }
 
+// Past the end of an aligned row, its last vector again; a branch would cost more.
 vec4 chunk_integers(Chunk chunk, uint i) {
-  if (chunk.aligned && chunk.left >= 4 * i + 4) {
+  if (kAligned) {
+    const uint at = min(i, chunk.left / 4 - 1);
 #if defined(WEIGHT_f32)
-    return F32x4(chunk.at).v[i];
+    return F32x4(chunk.at).v[at];
 #else
-    const uvec2 bits = U32x2(chunk.at + 8 * i).v;
+    const uvec2 bits = U32x2(chunk.at + 8 * at).v;
 #if defined(WEIGHT_f16)
     return vec4(unpackHalf2x16(bits.x), unpackHalf2x16(bits.y));
 #else
@@ -71,7 +73,7 @@ uint fifth_bits(uint bits) { return ((bits & 15u) * 0x00204081u & 0x01010101u) <
 
 #if defined(WEIGHT_q8_0)
 const bool kHasMinimum = false;
-Chunk load_chunk(uint64_t row, uint c, uint width, bool aligned) {
+Chunk load_chunk(uint64_t row, uint c, uint width) {
   const uint64_t at = row + c * 34;
   const bool odd = (uint(at) & 2u) != 0;
   const uint64_t first = at - (uint(at) & 2u);
@@ -86,7 +88,7 @@ Chunk load_chunk(uint64_t row, uint c, uint width, bool aligned) {
 
 #elif defined(WEIGHT_q4_0)
 const bool kHasMinimum = false;
-Chunk load_chunk(uint64_t row, uint c, uint width, bool aligned) {
+Chunk load_chunk(uint64_t row, uint c, uint width) {
   const uint64_t at = row + c * 18;
   const bool odd = (uint(at) & 2u) != 0;
   const uint64_t first = at - (uint(at) & 2u);
@@ -105,7 +107,7 @@ Chunk load_chunk(uint64_t row, uint c, uint width, bool aligned) {
 
 #elif defined(WEIGHT_q4_1)
 const bool kHasMinimum = true;
-Chunk load_chunk(uint64_t row, uint c, uint width, bool aligned) {
+Chunk load_chunk(uint64_t row, uint c, uint width) {
   const uint64_t at = row + c * 20;
   const uvec4 a = U32x4(at).v;
   const uint w[4] = {a.y, a.z, a.w, U32(at).v[4]};
@@ -122,7 +124,7 @@ Chunk load_chunk(uint64_t row, uint c, uint width, bool aligned) {
 
 #elif defined(WEIGHT_q5_0)
 const bool kHasMinimum = false;
-Chunk load_chunk(uint64_t row, uint c, uint width, bool aligned) {
+Chunk load_chunk(uint64_t row, uint c, uint width) {
   const uint64_t at = row + c * 22;
   const bool odd = (uint(at) & 2u) != 0;
   const uint64_t first = at - (uint(at) & 2u);
@@ -145,7 +147,7 @@ Chunk load_chunk(uint64_t row, uint c, uint width, bool aligned) {
 
 #elif defined(WEIGHT_q5_1)
 const bool kHasMinimum = true;
-Chunk load_chunk(uint64_t row, uint c, uint width, bool aligned) {
+Chunk load_chunk(uint64_t row, uint c, uint width) {
   const uint64_t at = row + c * 24;
   const uvec4 a = U32x4(at).v;
   const uvec2 b = U32x2(at + 16).v;
@@ -168,7 +170,7 @@ const uint kBlockBytes = 144, kNibbles = 16;
 #else
 const uint kBlockBytes = 176, kNibbles = 48;
 #endif
-Chunk load_chunk(uint64_t row, uint c, uint width, bool aligned) {
+Chunk load_chunk(uint64_t row, uint c, uint width) {
   const uint64_t at = row + (c >> 3) * kBlockBytes;
   const uint part = c & 7u, byte = 8 * (part & 3u);
   const uvec4 head = U32x4(at).v;
@@ -204,7 +206,7 @@ void load_words(uint64_t at, out uint words[8]) {
   const uint w[9] = {a.x, a.y, a.z, a.w, b.x, b.y, b.z, b.w, U32(first).v[8]};
   [[unroll]] for (uint i = 0; i < 8; ++i) words[i] = odd ? straddling(w[i], w[i + 1]) : w[i];
 }
-Chunk load_chunk(uint64_t row, uint c, uint width, bool aligned) {
+Chunk load_chunk(uint64_t row, uint c, uint width) {
   const uint64_t at = row + (c >> 3) * 210;
   const uint upper = c >> 2 & 1u, group = c & 3u;  // which half of the block, which 32 of its 128
   uint low[8], high[8];
