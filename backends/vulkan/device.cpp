@@ -8,38 +8,33 @@
 namespace l2a::vulkan {
 namespace {
 
-Tuning tuning_for(const PhysicalDevice& physical) {
+Tuning tuning_for(const PhysicalDevice& physical, bool as_gpu) {
   Tuning tuning;
   tuning.subgroup = physical.subgroup_size;
-  if (physical.gpu()) {
+  if (physical.gpu() || as_gpu) {
     tuning.workgroup = std::max(tuning.workgroup, tuning.subgroup);
     return tuning;
   }
   tuning.workgroup = tuning.subgroup;
   tuning.matvec_rows = 4;
-  if(getenv("MR")) tuning.matvec_rows=atoi(getenv("MR"));
-  if(getenv("TR")) tuning.tile_rows=atoi(getenv("TR"));
   tuning.matvec_row_a_lane = 1;
   tuning.tile_lanes_rows = tuning.subgroup;
   tuning.tile_lanes_tokens = 1;
   tuning.tile_rows = 8;
   tuning.tile_tokens = 16;
-  if(getenv("TR")) tuning.tile_rows=atoi(getenv("TR"));
-  if(getenv("TT")) tuning.tile_tokens=atoi(getenv("TT"));
-  tuning.attention_lanes = tuning.subgroup;
-  tuning.attention_rows = 8;
   tuning.attention_groups = 8;
   return tuning;
 }
 
 }  // namespace
 
-Device::Device(std::unique_ptr<Instance> instance, const PhysicalDevice& physical, bool map_memory)
+Device::Device(std::unique_ptr<Instance> instance, const PhysicalDevice& physical,
+               const VulkanOptions& options)
     : instance_(std::move(instance)),
       physical_(physical),
       name_(concat("vulkan (", physical.properties.deviceName, ")")),
-      map_memory_(map_memory),
-      tuning_(tuning_for(physical)) {
+      map_memory_(options.map_memory),
+      tuning_(tuning_for(physical, options.tune_as_gpu)) {
   const float priority = 1;
   VkDeviceQueueCreateInfo queue{};
   queue.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO;
@@ -165,8 +160,7 @@ VkCommandBuffer Device::make_command_buffer(VkCommandPool pool) const {
   info.level = VK_COMMAND_BUFFER_LEVEL_PRIMARY;
   info.commandBufferCount = 1;
   VkCommandBuffer commands = VK_NULL_HANDLE;
-  check(functions_.vkAllocateCommandBuffers(device_, &info, &commands),
-        "making a command buffer");
+  check(functions_.vkAllocateCommandBuffers(device_, &info, &commands), "making a command buffer");
   return commands;
 }
 

@@ -20,21 +20,21 @@ namespace l2a::vulkan {
 // are one subgroup wide and tiles are deep in registers.
 struct Tuning {
   std::uint32_t subgroup = 32;
-  std::uint32_t workgroup = 256;       // lanes of element-wise kernels and reductions
-  std::uint32_t matvec_rows = 2;       // weight rows of a subgroup, or of a lane
+  std::uint32_t workgroup = 256;        // lanes of element-wise kernels and reductions
+  std::uint32_t matvec_rows = 2;        // weight rows of a subgroup, or of a lane
   std::uint32_t matvec_row_a_lane = 0;  // 1: lanes on rows of their own, 0: along the same rows
-  std::uint32_t tile_lanes_rows = 16;  // the lanes of a matrix tile, by weight rows
+  std::uint32_t tile_lanes_rows = 16;   // the lanes of a matrix tile, by weight rows
   std::uint32_t tile_lanes_tokens = 8;
-  std::uint32_t tile_rows = 4;         // outputs of a lane, by weight rows
+  std::uint32_t tile_rows = 4;  // outputs of a lane, by weight rows
   std::uint32_t tile_tokens = 8;
-  std::uint32_t attention_lanes = 128;    // of a chunk's attention
-  std::uint32_t attention_rows = 32;      // queries of a chunk that share a pass over the keys
-  std::uint32_t attention_groups = 512;   // workgroups that keep the device busy at decode
+  std::uint32_t attention_rows = 8;      // queries that share a pass over the keys, in registers
+  std::uint32_t attention_groups = 512;  // workgroups that keep the device busy at decode
 };
 
 class Device {
  public:
-  Device(std::unique_ptr<Instance> instance, const PhysicalDevice& physical, bool map_memory);
+  Device(std::unique_ptr<Instance> instance, const PhysicalDevice& physical,
+         const VulkanOptions& options);
   ~Device();
   Device(const Device&) = delete;
   Device& operator=(const Device&) = delete;

@@ -87,9 +87,9 @@ class Needs {
 void check(VkResult result, const std::string& where, const char* what) {
   if (result >= 0) return;
   const char* known = reason(result);
-  throw Error(concat(where, ": ", what, ": ",
-                     known != nullptr ? std::string(known)
-                                      : concat("Vulkan error ", static_cast<int>(result))));
+  throw Error(concat(
+      where, ": ", what, ": ",
+      known != nullptr ? std::string(known) : concat("Vulkan error ", static_cast<int>(result))));
 }
 
 Instance::Instance(std::vector<std::string>* messages) {
@@ -123,9 +123,8 @@ Instance::Instance(std::vector<std::string>* messages) {
   check(global.vkCreateInstance(&info, nullptr, &instance_), "vulkan", "starting");
   functions_ = load_instance_functions(instance_);
   if (messages == nullptr) return;
-  check(
-      functions_.vkCreateDebugUtilsMessengerEXT(instance_, &messenger, nullptr, &messenger_),
-      "vulkan", "starting validation");
+  check(functions_.vkCreateDebugUtilsMessengerEXT(instance_, &messenger, nullptr, &messenger_),
+        "vulkan", "starting validation");
 }
 
 Instance::~Instance() {
@@ -206,6 +205,10 @@ PhysicalDevice inspect(const InstanceFunctions& functions, VkPhysicalDevice hand
   needs.need(!device.pin_subgroups ||
                  (sizes.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT) != 0,
              "a chosen subgroup size in compute shaders");
+
+  const VkPhysicalDeviceLimits& most = device.properties.limits;
+  needs.need(most.maxComputeSharedMemorySize >= 32768, "32 KiB of shared memory");
+  needs.need(most.maxComputeWorkGroupInvocations >= 256, "workgroups of 256");
 
   std::uint32_t count = 0;
   functions.vkGetPhysicalDeviceQueueFamilyProperties(handle, &count, nullptr);

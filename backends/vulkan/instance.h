@@ -34,8 +34,8 @@ class Instance {
 struct PhysicalDevice {
   VkPhysicalDevice handle = VK_NULL_HANDLE;
   VkPhysicalDeviceProperties properties{};
-  std::uint64_t max_allocation = 0;     // bytes of one allocation
-  std::uint32_t subgroup_size = 0;      // pinned for every pipeline
+  std::uint64_t max_allocation = 0;  // bytes of one allocation
+  std::uint32_t subgroup_size = 0;   // pinned for every pipeline
 
   bool pin_subgroups = false;  // pipelines name the size, where a device has several
   std::uint32_t queue_family = 0;

@@ -41,7 +41,7 @@ class Call {
 struct Kernel {
   std::string_view op;
   void (*record)(const Call& call);
-  std::size_t (*workspace_bytes)(const Call& call) = nullptr;  // null: none
+  std::size_t (*workspace_bytes)(const Call& call) = nullptr;        // null: none
   bool (*supports)(const Graph& graph, const Node& node) = nullptr;  // null: all that the op allows
 };
 

@@ -29,8 +29,8 @@ class Memory {
   VkBuffer buffer() const { return buffer_; }
   VkDeviceAddress address() const { return address_; }
   std::size_t bytes() const { return bytes_; }
-  std::byte* host() const { return host_; }                // null: not mapped
-  bool host_reads_fast() const { return host_cached_; }    // else only writes are quick
+  std::byte* host() const { return host_; }              // null: not mapped
+  bool host_reads_fast() const { return host_cached_; }  // else only writes are quick
 
  private:
   void release();

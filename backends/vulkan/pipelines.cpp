@@ -114,8 +114,7 @@ Pipelines::Pipelines(std::shared_ptr<Device> device, const std::string& cache_fo
   layout.sType = VK_STRUCTURE_TYPE_PIPELINE_LAYOUT_CREATE_INFO;
   layout.pushConstantRangeCount = 1;
   layout.pPushConstantRanges = &range;
-  const VkResult made =
-      calls.vkCreatePipelineLayout(device_->handle(), &layout, nullptr, &layout_);
+  const VkResult made = calls.vkCreatePipelineLayout(device_->handle(), &layout, nullptr, &layout_);
   if (made != VK_SUCCESS) {
     destroy();
     device_->check(made, "making a pipeline layout");
@@ -185,8 +184,8 @@ VkPipeline Pipelines::make(std::string_view shader, const std::vector<std::uint3
   info.stage.pSpecializationInfo = &specialization;
   info.layout = layout_;
   VkPipeline pipeline = VK_NULL_HANDLE;
-  const VkResult made = calls.vkCreateComputePipelines(device_->handle(), cache_, 1, &info,
-                                                       nullptr, &pipeline);
+  const VkResult made =
+      calls.vkCreateComputePipelines(device_->handle(), cache_, 1, &info, nullptr, &pipeline);
   calls.vkDestroyShaderModule(device_->handle(), module, nullptr);
   device_->check(made, concat("compiling the shader ", shader).c_str());
   return pipeline;
@@ -197,7 +196,8 @@ void Pipelines::save() {
   changed_ = false;
   const DeviceFunctions& calls = device_->functions();
   std::size_t bytes = 0;
-  if (calls.vkGetPipelineCacheData(device_->handle(), cache_, &bytes, nullptr) != VK_SUCCESS) return;
+  if (calls.vkGetPipelineCacheData(device_->handle(), cache_, &bytes, nullptr) != VK_SUCCESS)
+    return;
   std::vector<char> data(bytes);
   if (calls.vkGetPipelineCacheData(device_->handle(), cache_, &bytes, data.data()) != VK_SUCCESS) {
     return;

@@ -10,14 +10,13 @@ namespace {
 
 // As shaders/dispatch_sizes.comp reads them.
 struct Request {
-  std::uint32_t x, y, z;     // y: the most
+  std::uint32_t x, y, z;      // y: the most
   std::uint32_t scale, tile;  // tile 0: an unused slot
 };
 
 bool overlap(const Extent& a, std::span<const Extent> others) {
-  return std::any_of(others.begin(), others.end(), [&](const Extent& b) {
-    return a.begin < b.end && b.begin < a.end;
-  });
+  return std::any_of(others.begin(), others.end(),
+                     [&](const Extent& b) { return a.begin < b.end && b.begin < a.end; });
 }
 
 }  // namespace
@@ -51,12 +50,11 @@ void Recorder::begin() {
 }
 
 void Recorder::order(std::span<const Extent> reads, std::span<const Extent> writes) {
-  const bool waits =
-      std::any_of(reads.begin(), reads.end(),
-                  [&](const Extent& one) { return overlap(one, written_); }) ||
-      std::any_of(writes.begin(), writes.end(), [&](const Extent& one) {
-        return overlap(one, written_) || overlap(one, read_);
-      });
+  const bool waits = std::any_of(reads.begin(), reads.end(),
+                                 [&](const Extent& one) { return overlap(one, written_); }) ||
+                     std::any_of(writes.begin(), writes.end(), [&](const Extent& one) {
+                       return overlap(one, written_) || overlap(one, read_);
+                     });
   if (waits) {
     barrier();
     read_.clear();
@@ -70,8 +68,8 @@ void Recorder::barrier() {
   VkMemoryBarrier memory{};
   memory.sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER;
   memory.srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT;
-  memory.dstAccessMask = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT |
-                         VK_ACCESS_INDIRECT_COMMAND_READ_BIT;
+  memory.dstAccessMask =
+      VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_INDIRECT_COMMAND_READ_BIT;
   device_->functions().vkCmdPipelineBarrier(
       commands_, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_DRAW_INDIRECT_BIT,
       VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_DRAW_INDIRECT_BIT, 0, 1, &memory, 0,
@@ -140,13 +138,11 @@ void Recorder::end() {
                          VK_ACCESS_TRANSFER_WRITE_BIT | VK_ACCESS_SHADER_READ_BIT |
                          VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_INDIRECT_COMMAND_READ_BIT;
   const DeviceFunctions& calls = device_->functions();
-  calls.vkCmdPipelineBarrier(commands_,
-                             VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT |
-                                 VK_PIPELINE_STAGE_DRAW_INDIRECT_BIT,
-                             VK_PIPELINE_STAGE_HOST_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT |
-                                 VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT |
-                                 VK_PIPELINE_STAGE_DRAW_INDIRECT_BIT,
-                             0, 1, &memory, 0, nullptr, 0, nullptr);
+  calls.vkCmdPipelineBarrier(
+      commands_, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_DRAW_INDIRECT_BIT,
+      VK_PIPELINE_STAGE_HOST_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT |
+          VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_DRAW_INDIRECT_BIT,
+      0, 1, &memory, 0, nullptr, 0, nullptr);
   device_->check(calls.vkEndCommandBuffer(commands_), "recording a plan");
 }
 

@@ -172,17 +172,14 @@ bool VulkanBackend::supports(const Graph& graph, const Node& node) const {
   const auto fits = [&](ValueId id) {
     if (id == kNoValue) return true;
     const Value& value = graph.value(id);
-    const std::size_t offset =
-        graph.root_offset(id) + graph.value(graph.root(id)).buffer_offset;
-    const std::size_t alignment = value.info.dtype == Dtype::f16 || value.info.dtype == Dtype::bf16
-                                      ? 2
-                                      : 4;
+    const std::size_t offset = graph.root_offset(id) + graph.value(graph.root(id)).buffer_offset;
+    const std::size_t alignment =
+        value.info.dtype == Dtype::f16 || value.info.dtype == Dtype::bf16 ? 2 : 4;
     const bool of_tokens = !graph.value(graph.root(id)).buffer;
     return offset % alignment == 0 && value.info.shape.elements() <= kMostElements &&
            (!of_tokens || value.info.shape[0] <= 1 + kMostTokens);
   };
-  return fits(node.output) &&
-         std::all_of(node.inputs.begin(), node.inputs.end(), fits) &&
+  return fits(node.output) && std::all_of(node.inputs.begin(), node.inputs.end(), fits) &&
          (kernel->supports == nullptr || kernel->supports(graph, node));
 }
 
@@ -198,9 +195,7 @@ VkDeviceAddress Call::address(int input) const {
   return present(input) ? address_of(graph_, id(input), bindings_) : 0;
 }
 
-VkDeviceAddress Call::output_address() const {
-  return address_of(graph_, node_.output, bindings_);
-}
+VkDeviceAddress Call::output_address() const { return address_of(graph_, node_.output, bindings_); }
 
 }  // namespace vulkan
 
@@ -229,22 +224,22 @@ std::shared_ptr<Backend> make_vulkan_backend(const VulkanOptions& options) {
   int chosen = options.device;
   if (chosen < 0) {
     const auto first = [&](auto good) {
-      return static_cast<int>(std::find_if(devices.begin(), devices.end(), good) -
-                              devices.begin());
+      return static_cast<int>(std::find_if(devices.begin(), devices.end(), good) - devices.begin());
     };
     chosen = first([](const auto& device) { return device.missing.empty() && device.gpu(); });
     if (chosen == count) chosen = first([](const auto& device) { return device.missing.empty(); });
     if (chosen == count) chosen = 0;
   }
   if (chosen >= count) {
-    throw Error(concat("vulkan: there is no device ", chosen, "; the devices are 0 to ", count - 1));
+    throw Error(
+        concat("vulkan: there is no device ", chosen, "; the devices are 0 to ", count - 1));
   }
   const vulkan::PhysicalDevice& physical = devices[static_cast<std::size_t>(chosen)];
   if (!physical.missing.empty()) {
     throw Error(concat("vulkan: device ", chosen, ", ", physical.properties.deviceName,
                        ", lacks what is needed: ", physical.missing));
   }
-  auto device = std::make_shared<vulkan::Device>(std::move(instance), physical, options.map_memory);
+  auto device = std::make_shared<vulkan::Device>(std::move(instance), physical, options);
   return std::make_shared<vulkan::VulkanBackend>(
       std::make_shared<vulkan::Shared>(device, options.cache_folder));
 }

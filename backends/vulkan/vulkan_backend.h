@@ -21,14 +21,16 @@ struct VulkanDeviceInfo {
 std::vector<VulkanDeviceInfo> list_vulkan_devices();
 
 struct VulkanOptions {
-  int device = -1;        // number in list_vulkan_devices(); -1: the first usable GPU, else the first
-                          // usable device
+  int device = -1;  // number in list_vulkan_devices(); -1: the first usable GPU, else the first
+                    // usable device
   // Turns VK_LAYER_KHRONOS_validation on and receives what it says. Must outlive the backend and what
   // was made with it.
   std::vector<std::string>* validation_messages = nullptr;
   // False: the host reaches device memory by copies alone, as it must on GPUs whose memory it cannot
   // map. For tests.
   bool map_memory = true;
+  // True: kernels are shaped as for a GPU on any device. For tests.
+  bool tune_as_gpu = false;
   // Folder of the cache of compiled pipelines. Empty: $XDG_CACHE_HOME/l2a or ~/.cache/l2a.
   std::string cache_folder;
 };

@@ -31,6 +31,7 @@ constexpr double kExp = 2e-6;  // two units in the last place, and the product
 
 using Cases = std::vector<ConformanceCase>;
 constexpr std::int64_t kSizes[] = {1, 3, 127};
+constexpr std::int64_t kManyRows = 4097;
 
 std::vector<std::int32_t> positions_from(std::int64_t start, std::int64_t count) {
   std::vector<std::int32_t> positions(static_cast<std::size_t>(count));
@@ -116,6 +117,33 @@ void add_elementwise(Cases& cases) {
       {"copy of a view", [](CaseBuilder& c) {
          c.compare(copy(c.graph, c.graph.slice(c.weight(Dtype::f16, {7, 2, 5}), 2, 6)), 0);
        }});
+}
+
+// More rows than any kernel takes at a time.
+void add_many_rows(Cases& cases) {
+  cases.push_back(
+      {"many rows", [](CaseBuilder& c) {
+         const Tensor x = c.input({kManyRows, 6}, 3);
+         const Tensor y = add(c.graph, rms_norm(c.graph, x, c.weight(Dtype::f32, {6}), 1e-6f), x);
+         c.compare(silu_mul(c.graph, y, x), kFloat);
+         c.compare(argmax(c.graph, y), 0);
+         c.compare(cast(c.graph, c.weight(Dtype::f16, {kManyRows, 6}), Dtype::f32), 0);
+         const RopeFrequencies rope_values = rope_frequencies(6, 1e4, {});
+         const Tensor table = rope_table(c.graph, c.indices(positions_from(3, kManyRows)),
+                                         c.floats(rope_values.inverse, {3}), 1);
+         c.compare(rope(c.graph, c.graph.reshape(x, {kManyRows, 1, 6}), table, RopePairing::half),
+                   kFloat);
+       }});
+  for (const Dtype dtype : {Dtype::f32, Dtype::q4_k}) {
+    for (const double share : {-1.0, 0.0, 0.3, 1.0}) {  // negative: no Rows
+      cases.push_back({concat("matmul ", dtype, " of many rows at ", share), [=](CaseBuilder& c) {
+                         Tensor x = c.input({kManyRows, 256});
+                         if (share >= 0) x = gather_rows(c.graph, x, c.rows(kManyRows, share));
+                         c.compare(matmul(c.graph, x, c.weight(dtype, {3, 256})),
+                                   dtype == Dtype::f32 ? kFloat : kQuantizedMatmul);
+                       }});
+    }
+  }
 }
 
 void add_rows(Cases& cases) {
@@ -220,6 +248,25 @@ void add_attention(Cases& cases) {
                            {dtype, 100, 33, 133, 4, 2, 16, {window, 4, 0}, false, -1, share});
       }
     }
+    // Long caches, whose keys a backend may split: one token, a few, compact and wide rows, windows.
+    for (const std::int64_t tokens : {1, 3}) {
+      for (const std::int64_t window : {0, 700, 9000}) {
+        for (const double share : {-1.0, 0.0, 1.0}) {
+          const AttentionOptions options{window, window > 0 ? 5 : 0, 0};
+          add_attention_case(cases, {dtype, 1500, tokens, 2048, 3, 1, 20, options, false, share});
+          add_attention_case(cases,
+                             {dtype, 1500, tokens, 2048, 4, 2, 64, options, false, -1, share});
+        }
+      }
+    }
+    // A long chunk, with windows below and above it.
+    for (const std::int64_t window : {0, 30, 500}) {
+      for (const double share : {-1.0, 0.4}) {
+        add_attention_case(cases, {dtype, 20, 127, 147, 6, 2, 128, {window, 0, 0}, false, share});
+        add_attention_case(cases,
+                           {dtype, 20, 127, 147, 2, 2, 256, {window, 2, 0}, false, -1, share});
+      }
+    }
     // Rings: one token after its append, and chunks shorter and longer than the ring.
     for (const std::int64_t start : {0, 3, 11, 12, 40}) {
       add_attention_case(cases, {dtype, start, 1, 12, 4, 2, 16, {12, 0, 0}});
@@ -286,6 +333,7 @@ const std::vector<ConformanceCase>& conformance_cases() {
     Cases all;
     add_matmul(all);
     add_elementwise(all);
+    add_many_rows(all);
     add_rows(all);
     add_rope(all);
     add_attention(all);

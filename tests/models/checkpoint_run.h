@@ -47,9 +47,10 @@ struct CheckpointRun {
 };
 
 // All tokens: the first in chunks, the last `decoded` one by one.
-inline CheckpointRun run_model(const std::shared_ptr<const Model>& model, const std::shared_ptr<Backend>& backend,
-              const std::vector<Token>& tokens, std::size_t chunk, std::size_t decoded,
-              Dtype cache) {
+inline CheckpointRun run_model(const std::shared_ptr<const Model>& model,
+                               const std::shared_ptr<Backend>& backend,
+                               const std::vector<Token>& tokens, std::size_t chunk,
+                               std::size_t decoded, Dtype cache) {
   SessionOptions options;
   options.context = static_cast<std::int64_t>(tokens.size());
   options.cache_dtype = cache;
@@ -83,7 +84,8 @@ inline CheckpointRun run_model(const std::shared_ptr<const Model>& model, const 
 
 inline std::vector<std::filesystem::path> checkpoints() {
   std::vector<std::filesystem::path> folders;
-  for (const auto& entry : std::filesystem::directory_iterator(std::filesystem::path(L2A_TEST_DATA) / "checkpoints")) {
+  for (const auto& entry :
+       std::filesystem::directory_iterator(std::filesystem::path(L2A_TEST_DATA) / "checkpoints")) {
     folders.push_back(entry.path());
   }
   std::sort(folders.begin(), folders.end());

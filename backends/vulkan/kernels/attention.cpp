@@ -28,15 +28,16 @@ Plan plan_for(const Call& call) {
   const auto group = static_cast<std::uint32_t>(query.shape[1]) / key_heads;
   const std::uint32_t queries = row_count(query) * group;
   Plan plan{std::min(std::bit_ceil(queries), tuning.attention_rows), 1};
-  if (query.shape[2] > 128) plan.tile = std::min(plan.tile, std::max(tuning.attention_rows / 2, 1u));
+  if (query.shape[2] > 128)
+    plan.tile = std::min(plan.tile, std::max(tuning.attention_rows / 2, 1u));
   const std::uint32_t groups = ceil_div(queries, plan.tile) * key_heads;
   const std::int64_t window = call.attributes<Attention>().options.window;
   auto most = static_cast<std::uint64_t>(keys.shape[0]);
   if (window > 0 && !call.present(Attention::kWideRows)) {
     most = std::min(most, static_cast<std::uint64_t>(window) + row_count(query));
   }
-  plan.parts = std::clamp(tuning.attention_groups / groups, 1u,
-                          std::max(ceil_div(most, kKeysOfPart), 1u));
+  plan.parts =
+      std::clamp(tuning.attention_groups / groups, 1u, std::max(ceil_div(most, kKeysOfPart), 1u));
   return plan;
 }
 
@@ -78,18 +79,18 @@ void record(const Call& call) {
       vector_rows(dim, push.query, push.keys, push.values, push.fresh_keys, push.fresh_values,
                   call.output_address());
   const auto dispatch = [&](Queries queries, ValueId rows) {
-    call.recorder.dispatch("attention", call.tuning().subgroup,
-                           {aligned, static_cast<std::uint32_t>(keys.dtype), dim, group, plan.tile,
-                            queries, plan.parts > 1 ? 1u : 0u,
-                            call.present(Attention::kFreshKeys) ? 1u : 0u,
-                            queries == kAll && call.present(Attention::kWideRows) ? 1u : 0u},
-                           push,
-                           {.x = push.key_heads,
-                            .y = ceil_div(std::uint64_t{push.tokens} * group, plan.tile),
-                            .z = plan.parts,
-                            .rows = rows,
-                            .scale = group,
-                            .tile = plan.tile});
+    call.recorder.dispatch(
+        "attention", call.tuning().subgroup,
+        {aligned, static_cast<std::uint32_t>(keys.dtype), dim, group, plan.tile, queries,
+         plan.parts > 1 ? 1u : 0u, call.present(Attention::kFreshKeys) ? 1u : 0u,
+         queries == kAll && call.present(Attention::kWideRows) ? 1u : 0u},
+        push,
+        {.x = push.key_heads,
+         .y = ceil_div(std::uint64_t{push.tokens} * group, plan.tile),
+         .z = plan.parts,
+         .rows = rows,
+         .scale = group,
+         .tile = plan.tile});
   };
   const ValueId compact = call.id(Attention::kRows);
   dispatch(compact == kNoValue ? kAll : kCompact, compact);

@@ -15,9 +15,8 @@ void record_add(const Call& call) {
          row_width(call.output()), 0};
   const std::uint32_t one_row = call.input(Add::kB).shape.rank() == 1 ? 1 : 0;
   call.recorder.dispatch(
-      "add", call.tuning().workgroup,
-      {vector_rows(push.width, push.a, push.b, push.y), one_row}, push,
-      row_grid(call, push.width, 4, row_count(call.output()), call.id(Add::kRows)));
+      "add", call.tuning().workgroup, {vector_rows(push.width, push.a, push.b, push.y), one_row},
+      push, row_grid(call, push.width, 4, row_count(call.output()), call.id(Add::kRows)));
 }
 
 void record_silu_mul(const Call& call) {

@@ -10,13 +10,17 @@ void record(const Call& call) {
   struct {
     VkDeviceAddress x, positions, cache;
     std::uint32_t width, tokens, capacity, sinks;
-  } push{call.address(KvAppend::kX), call.address(KvAppend::kPositions), call.output_address(),
-         row_width(x), row_count(x), row_count(cache),
+  } push{call.address(KvAppend::kX),
+         call.address(KvAppend::kPositions),
+         call.output_address(),
+         row_width(x),
+         row_count(x),
+         row_count(cache),
          static_cast<std::uint32_t>(call.attributes<KvAppend>().sinks)};
-  call.recorder.dispatch("kv_append", call.tuning().workgroup,
-                         {static_cast<std::uint32_t>(x.dtype),
-                          static_cast<std::uint32_t>(cache.dtype)},
-                         push, row_grid(call, push.width, 1, push.tokens, kNoValue));
+  call.recorder.dispatch(
+      "kv_append", call.tuning().workgroup,
+      {static_cast<std::uint32_t>(x.dtype), static_cast<std::uint32_t>(cache.dtype)}, push,
+      row_grid(call, push.width, 1, push.tokens, kNoValue));
 }
 
 }  // namespace

@@ -51,11 +51,14 @@ void record_matmul(const Call& call) {
   const std::uint32_t compact = call.present(Matmul::kRows) ? 1 : 0;
   if (push.tokens <= kMatvecTokens) {
     const std::uint32_t tokens = std::bit_ceil(push.tokens);
-    const std::uint32_t each = std::max(tuning.matvec_rows / tokens, std::min(tuning.matvec_rows, 2u));
-    call.recorder.dispatch(shader_for("matvec", weight.dtype), tuning.subgroup,
-                           {aligned, each, tokens, compact, tuning.matvec_row_a_lane}, push,
-                           {.x = ceil_div(push.outputs,
-                                          each * (tuning.matvec_row_a_lane ? tuning.subgroup : 1)), .rows = rows, .tile = tokens});
+    const std::uint32_t each =
+        std::max(tuning.matvec_rows / tokens, std::min(tuning.matvec_rows, 2u));
+    call.recorder.dispatch(
+        shader_for("matvec", weight.dtype), tuning.subgroup,
+        {aligned, each, tokens, compact, tuning.matvec_row_a_lane}, push,
+        {.x = ceil_div(push.outputs, each * (tuning.matvec_row_a_lane ? tuning.subgroup : 1)),
+         .rows = rows,
+         .tile = tokens});
     return;
   }
   const std::uint32_t tile_rows = tuning.tile_lanes_rows * tuning.tile_rows;
@@ -77,20 +80,23 @@ void record_lookup(const Call& call) {
     VkDeviceAddress table, ids, y;
     std::uint64_t row_bytes;
     std::uint32_t width, unused;
-  } push{call.address(RowLookup::kTable), call.address(RowLookup::kIds), call.output_address(),
-         dtype_bytes(table.dtype, table.shape[1]), static_cast<std::uint32_t>(table.shape[1]), 0};
+  } push{call.address(RowLookup::kTable),
+         call.address(RowLookup::kIds),
+         call.output_address(),
+         dtype_bytes(table.dtype, table.shape[1]),
+         static_cast<std::uint32_t>(table.shape[1]),
+         0};
   constexpr std::uint32_t kChunk = 32;  // values of a lane
-  call.recorder.dispatch(shader_for("row_lookup", table.dtype), call.tuning().subgroup,
-                         {aligned_rows(table, push.table, push.y)}, push,
-                         {.x = ceil_div(push.width, kChunk * call.tuning().subgroup),
-                          .y = row_count(call.output())});
+  call.recorder.dispatch(
+      shader_for("row_lookup", table.dtype), call.tuning().subgroup,
+      {aligned_rows(table, push.table, push.y)}, push,
+      {.x = ceil_div(push.width, kChunk * call.tuning().subgroup), .y = row_count(call.output())});
 }
 
 // Quantized shaders load whole vectors of the other side.
 bool supports_matmul(const Graph& graph, const Node& node) {
   const ValueId x = node.inputs[Matmul::kX];
-  const bool quantized =
-      dtype_info(graph.value(node.inputs[Matmul::kWeight]).info.dtype).quantized;
+  const bool quantized = dtype_info(graph.value(node.inputs[Matmul::kWeight]).info.dtype).quantized;
   return !quantized || (graph.root_offset(x) + graph.value(graph.root(x)).buffer_offset) % 16 == 0;
 }
 

@@ -14,14 +14,19 @@ void record(const Call& call) {
     std::uint32_t width, heads;
     float eps;
     std::uint32_t unused;
-  } push{call.address(RmsNorm::kX), call.address(RmsNorm::kWeight), call.output_address(),
-         static_cast<std::uint32_t>(shape.back()), heads, call.attributes<RmsNorm>().eps, 0};
+  } push{call.address(RmsNorm::kX),
+         call.address(RmsNorm::kWeight),
+         call.output_address(),
+         static_cast<std::uint32_t>(shape.back()),
+         heads,
+         call.attributes<RmsNorm>().eps,
+         0};
   // Short rows, such as heads, leave most of a wide workgroup idle.
   const std::uint32_t lanes =
       push.width <= 8 * call.tuning().subgroup ? call.tuning().subgroup : call.tuning().workgroup;
-  call.recorder.dispatch("rms_norm", lanes, {vector_rows(push.width, push.x, push.weight, push.y)},
-                         push,
-                         {.x = heads, .y = row_count(call.output()), .rows = call.id(RmsNorm::kRows)});
+  call.recorder.dispatch(
+      "rms_norm", lanes, {vector_rows(push.width, push.x, push.weight, push.y)}, push,
+      {.x = heads, .y = row_count(call.output()), .rows = call.id(RmsNorm::kRows)});
 }
 
 }  // namespace

@@ -24,14 +24,16 @@ void record_rope(const Call& call) {
   struct {
     VkDeviceAddress x, table, y, rows;
     std::uint32_t pairs, heads;
-  } push{call.address(Rope::kX), call.address(Rope::kTable), call.output_address(),
-         call.address(Rope::kRows), static_cast<std::uint32_t>(shape[2] / 2),
+  } push{call.address(Rope::kX),
+         call.address(Rope::kTable),
+         call.output_address(),
+         call.address(Rope::kRows),
+         static_cast<std::uint32_t>(shape[2] / 2),
          static_cast<std::uint32_t>(shape[1])};
   const std::uint32_t half = call.attributes<Rope>().pairing == RopePairing::half ? 1 : 0;
-  call.recorder.dispatch("rope", call.tuning().workgroup,
-                         {half, call.present(Rope::kRows) ? 1u : 0u}, push,
-                         row_grid(call, push.pairs * push.heads, 1, row_count(call.output()),
-                                  call.id(Rope::kRows)));
+  call.recorder.dispatch(
+      "rope", call.tuning().workgroup, {half, call.present(Rope::kRows) ? 1u : 0u}, push,
+      row_grid(call, push.pairs * push.heads, 1, row_count(call.output()), call.id(Rope::kRows)));
 }
 
 }  // namespace

@@ -19,12 +19,16 @@ void record_route(const Call& call) {
     VkDeviceAddress x, weight, bias, flags;
     std::uint32_t width;
     float cut;
-  } logits{call.address(Route::kX), call.address(Route::kWeight), call.address(Route::kBias),
-           call.workspace, row_width(x), call.attributes<Route>().cut};
-  call.recorder.dispatch("route_flags", call.tuning().workgroup,
-                         {vector_rows(logits.width, logits.x, logits.weight),
-                          call.present(Route::kBias) ? 1u : 0u}, logits,
-                         {.y = row_count(x)});
+  } logits{call.address(Route::kX),
+           call.address(Route::kWeight),
+           call.address(Route::kBias),
+           call.workspace,
+           row_width(x),
+           call.attributes<Route>().cut};
+  call.recorder.dispatch(
+      "route_flags", call.tuning().workgroup,
+      {vector_rows(logits.width, logits.x, logits.weight), call.present(Route::kBias) ? 1u : 0u},
+      logits, {.y = row_count(x)});
   call.recorder.barrier();
   struct {
     VkDeviceAddress flags, rows;
@@ -39,10 +43,9 @@ void record_gather(const Call& call) {
     std::uint32_t width, unused;
   } push{call.address(GatherRows::kX), call.output_address(), call.address(GatherRows::kRows),
          row_width(call.output()), 0};
-  call.recorder.dispatch("gather_rows", call.tuning().workgroup,
-                         {vector_rows(push.width, push.x, push.y)}, push,
-                         row_grid(call, push.width, 4, row_count(call.output()),
-                                  call.id(GatherRows::kRows)));
+  call.recorder.dispatch(
+      "gather_rows", call.tuning().workgroup, {vector_rows(push.width, push.x, push.y)}, push,
+      row_grid(call, push.width, 4, row_count(call.output()), call.id(GatherRows::kRows)));
 }
 
 void record_scatter(const Call& call) {
@@ -62,10 +65,10 @@ void record_scatter(const Call& call) {
     std::uint32_t width, unused;
   } push{call.address(ScatterAddRows::kDelta), y, call.address(ScatterAddRows::kRows),
          row_width(call.output()), 0};
-  call.recorder.dispatch("scatter_add_rows", call.tuning().workgroup,
-                         {vector_rows(push.width, push.delta, push.y)}, push,
-                         row_grid(call, push.width, 4, row_count(call.output()),
-                                  call.id(ScatterAddRows::kRows)));
+  call.recorder.dispatch(
+      "scatter_add_rows", call.tuning().workgroup, {vector_rows(push.width, push.delta, push.y)},
+      push,
+      row_grid(call, push.width, 4, row_count(call.output()), call.id(ScatterAddRows::kRows)));
 }
 
 void record_count(const Call& call) {

@@ -13,8 +13,7 @@ TEST_CASE("every checkpoint gives the expected logits and routes on Vulkan") {
   for (const std::filesystem::path& checkpoint : checkpoints()) {
     CAPTURE(checkpoint.filename().string());
     const Expected expected = load_expected(checkpoint);
-    const auto model =
-        load_checkpoint(folder, checkpoint.filename().string(), vulkan.backend());
+    const auto model = load_checkpoint(folder, checkpoint.filename().string(), vulkan.backend());
     const std::size_t count = expected.tokens.size();
     const CheckpointRun exact =
         run_model(model, vulkan.backend(), expected.tokens, 7, count / 2, Dtype::f32);

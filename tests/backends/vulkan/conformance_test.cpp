@@ -7,10 +7,23 @@
 
 using namespace l2a;
 
-TEST_CASE("the Vulkan backend computes what the reference code computes") {
-  test::ValidatedBackend vulkan;
+namespace {
+
+void check_conformance(const VulkanOptions& options) {
+  test::ValidatedBackend vulkan(options);
   for (const test::ConformanceCase& one : test::conformance_cases()) {
     const std::string difference = test::run_conformance(one, vulkan.backend());
     CHECK_MESSAGE(difference.empty(), one.name, ": ", difference);
   }
+}
+
+}  // namespace
+
+TEST_CASE("the Vulkan backend computes what the reference code computes") { check_conformance({}); }
+
+TEST_CASE("so it does shaped as for a GPU, with memory that the host cannot map") {
+  VulkanOptions options;
+  options.tune_as_gpu = true;
+  options.map_memory = false;
+  check_conformance(options);
 }

@@ -14,10 +14,8 @@ namespace l2a::test {
 
 class ValidatedBackend {
  public:
-  explicit ValidatedBackend(bool map_memory = true) {
-    VulkanOptions options;
+  explicit ValidatedBackend(VulkanOptions options = {}) {
     options.validation_messages = &messages_;
-    options.map_memory = map_memory;
     options.cache_folder = (cache_ / "pipelines").string();
     backend_ = make_vulkan_backend(options);
   }
