@@ -39,7 +39,8 @@ constexpr const char* kExamples =
     "  l2a-bench model.gguf -o json | jq '.[] | {n_prompt, n_gen, median_ts}'";
 
 struct Options {
-  std::string path, backend = "auto";
+  std::string path;
+  l2a::BackendOptions backend;
   std::vector<std::int64_t> prompts = {512}, generated = {128}, depths = {0};
   std::vector<int> threads = {0};
   std::vector<std::string> cache_types = {"f16"};
@@ -304,7 +305,7 @@ void add_options(CLI::App& app, Options& options) {
   add_list(app, "--type-kv", options.cache_types, "Types of the KV caches")
       ->check(CLI::IsMember({"f32", "f16", "bf16"}))
       ->option_text("f32|f16|bf16,... [f16]");
-  l2a::add_backend_option(app, options.backend);
+  l2a::add_backend_options(app, options.backend);
   app.add_option(
          "--route", options.route,
          "Of L2A models: the tokens that the model routes, or a pseudo-random share of them\n"

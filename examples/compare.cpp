@@ -74,7 +74,7 @@ class Compare {
     if (!options_.html.empty()) page.emplace(options_.html);
     std::vector<std::shared_ptr<l2a::Backend>> backends;
     for (const std::string& name : options_.backends)
-      backends.push_back(l2a::make_backend(name, options_.threads));
+      backends.push_back(l2a::make_backend({name, -1}, options_.threads));
     l2a::Comparison comparison = l2a::compare_backends(
         backends,
         [&](const std::shared_ptr<l2a::Backend>& backend) {

@@ -219,6 +219,7 @@ PhysicalDevice inspect(const InstanceFunctions& functions, VkPhysicalDevice hand
   });
   needs.need(family != families.end(), "a compute queue");
   device.queue_family = static_cast<std::uint32_t>(family - families.begin());
+  if (family != families.end()) device.timestamp_bits = family->timestampValidBits;
   device.missing = needs.missing();
   return device;
 }

@@ -39,7 +39,8 @@ struct PhysicalDevice {
 
   bool pin_subgroups = false;  // pipelines name the size, where a device has several
   std::uint32_t queue_family = 0;
-  std::string missing;  // empty: usable
+  std::uint32_t timestamp_bits = 0;  // that count, of a timestamp of the queue
+  std::string missing;               // empty: usable
 
   bool gpu() const { return properties.deviceType != VK_PHYSICAL_DEVICE_TYPE_CPU; }
 };

@@ -37,11 +37,14 @@ namespace l2a::vulkan {
   X(vkCmdFillBuffer)                   \
   X(vkCmdPipelineBarrier)              \
   X(vkCmdPushConstants)                \
+  X(vkCmdResetQueryPool)               \
+  X(vkCmdWriteTimestamp)               \
   X(vkCreateBuffer)                    \
   X(vkCreateCommandPool)               \
   X(vkCreateComputePipelines)          \
   X(vkCreatePipelineCache)             \
   X(vkCreatePipelineLayout)            \
+  X(vkCreateQueryPool)                 \
   X(vkCreateSemaphore)                 \
   X(vkCreateShaderModule)              \
   X(vkDestroyBuffer)                   \
@@ -50,6 +53,7 @@ namespace l2a::vulkan {
   X(vkDestroyPipeline)                 \
   X(vkDestroyPipelineCache)            \
   X(vkDestroyPipelineLayout)           \
+  X(vkDestroyQueryPool)                \
   X(vkDestroySemaphore)                \
   X(vkDestroyShaderModule)             \
   X(vkEndCommandBuffer)                \
@@ -58,6 +62,7 @@ namespace l2a::vulkan {
   X(vkGetBufferMemoryRequirements)     \
   X(vkGetDeviceQueue)                  \
   X(vkGetPipelineCacheData)            \
+  X(vkGetQueryPoolResults)             \
   X(vkMapMemory)                       \
   X(vkQueueSubmit)                     \
   X(vkResetCommandPool)                \

@@ -39,6 +39,7 @@ Recorder::Recorder(const std::shared_ptr<Device>& device, Pipelines& pipelines,
 }
 
 Recorder::~Recorder() {
+  device_->functions().vkDestroyQueryPool(device_->handle(), times_, nullptr);
   device_->functions().vkDestroyCommandPool(device_->handle(), pool_, nullptr);
 }
 
@@ -127,6 +128,42 @@ void Recorder::dispatch_bytes(std::string_view shader, std::uint32_t lanes,
   std::memcpy(requests_->host() + slot * sizeof(Request), &request, sizeof(request));
   calls.vkCmdDispatchIndirect(commands_, sizes_->buffer(),
                               slot * sizeof(VkDispatchIndirectCommand));
+}
+
+void Recorder::keep_times(std::uint32_t most) {
+  if (device_->physical().timestamp_bits == 0) {
+    throw Error(concat(device_->name(), ": has no timestamps to time ops by"));
+  }
+  VkQueryPoolCreateInfo info{};
+  info.sType = VK_STRUCTURE_TYPE_QUERY_POOL_CREATE_INFO;
+  info.queryType = VK_QUERY_TYPE_TIMESTAMP;
+  info.queryCount = most;
+  const DeviceFunctions& calls = device_->functions();
+  device_->check(calls.vkCreateQueryPool(device_->handle(), &info, nullptr, &times_),
+                 "preparing to time ops");
+  calls.vkCmdResetQueryPool(commands_, times_, 0, most);
+}
+
+void Recorder::write_time() {
+  barrier();  // nothing that follows starts before
+  device_->functions().vkCmdWriteTimestamp(commands_, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, times_,
+                                           times_written_++);
+}
+
+std::vector<double> Recorder::read_times() const {
+  std::vector<std::uint64_t> ticks(times_written_);
+  device_->check(device_->functions().vkGetQueryPoolResults(
+                     device_->handle(), times_, 0, times_written_, ticks.size() * 8, ticks.data(),
+                     8, VK_QUERY_RESULT_64_BIT | VK_QUERY_RESULT_WAIT_BIT),
+                 "timing ops");
+  const PhysicalDevice& physical = device_->physical();
+  const double tick = static_cast<double>(physical.properties.limits.timestampPeriod) * 1e-9;
+  const std::uint64_t mask = ~std::uint64_t{0} >> (64 - physical.timestamp_bits);
+  std::vector<double> seconds;
+  for (std::size_t i = 1; i < ticks.size(); ++i) {
+    seconds.push_back(static_cast<double>((ticks[i] - ticks[i - 1]) & mask) * tick);
+  }
+  return seconds;
 }
 
 void Recorder::end() {

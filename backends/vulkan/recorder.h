@@ -58,6 +58,12 @@ class Recorder {
                    grid);
   }
 
+  // Writes the device's clock once all before is done; `most` of them, asked for before the first.
+  void keep_times(std::uint32_t most);
+  void write_time();
+  // After a run: seconds between each time and the next.
+  std::vector<double> read_times() const;
+
   void end();
   VkCommandBuffer commands() const { return commands_; }
 
@@ -75,6 +81,8 @@ class Recorder {
   VkPipeline bound_ = VK_NULL_HANDLE;
   std::vector<Extent> read_, written_;  // since the last barrier
   std::map<ValueId, Slots> slots_;
+  VkQueryPool times_ = VK_NULL_HANDLE;
+  std::uint32_t times_written_ = 0;
   std::unique_ptr<Memory> requests_, sizes_;  // what dispatches want, and what they get; by slot
 };
 

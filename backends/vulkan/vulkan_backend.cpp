@@ -61,78 +61,101 @@ Extent extent_of(const Graph& graph, ValueId id, std::span<const Binding> bindin
 
 class VulkanExecutable final : public Executable {
  public:
-  VulkanExecutable(std::shared_ptr<Shared> shared, const Graph& graph,
+  VulkanExecutable(std::shared_ptr<Shared> shared, std::shared_ptr<const Graph> graph,
                    std::span<const NodeId> nodes, std::span<const Binding> bindings)
       : shared_(std::move(shared)),
-        recorder_(shared_->device, shared_->pipelines, rows_uses(graph, nodes)) {
+        graph_(std::move(graph)),
+        nodes_(nodes.begin(), nodes.end()),
+        bindings_(bindings.begin(), bindings.end()),
+        recorder_(shared_->device, shared_->pipelines, rows_uses()) {
     std::size_t workspace = 0;
-    for (const NodeId id : nodes) {
-      const Call call(graph, graph.node(id), bindings, recorder_);
-      const Kernel& kernel = *find_kernel(graph.node(id).op->name());
-      if (kernel.workspace_bytes != nullptr) {
-        workspace = std::max(workspace, kernel.workspace_bytes(call));
-      }
+    for (const NodeId id : nodes_) {
+      const Node& node = graph_->node(id);
+      const Kernel& kernel = *find_kernel(node.op->name());
+      if (kernel.workspace_bytes == nullptr) continue;
+      const Call call(*graph_, node, bindings_, recorder_);
+      workspace = std::max(workspace, kernel.workspace_bytes(call));
     }
     if (workspace > 0) {
       workspace_ = std::make_unique<Memory>(shared_->device, workspace, Memory::Kind::device);
     }
-    recorder_.begin();
-    size_what_comes_from_elsewhere(graph, nodes, bindings);
-    for (const NodeId id : nodes) record(graph, graph.node(id), bindings);
-    recorder_.end();
+    record(recorder_, false);
     shared_->pipelines.save();
   }
 
   void run() override { shared_->device->submit_and_wait(recorder_.commands()); }
 
+  void run_timed(std::span<double> seconds) override {
+    if (!timed_) {
+      auto timed = std::make_unique<Recorder>(shared_->device, shared_->pipelines, rows_uses());
+      record(*timed, true);
+      timed_ = std::move(timed);
+    }
+    shared_->device->submit_and_wait(timed_->commands());
+    const std::vector<double> times = timed_->read_times();
+    for (std::size_t i = 0; i < nodes_.size(); ++i) seconds[i] += times[i];
+  }
+
  private:
   // A node dispatches at most this often by the count of one of its Rows.
   static constexpr std::uint32_t kDispatchesOfNode = 2;
 
-  static std::map<ValueId, std::uint32_t> rows_uses(const Graph& graph,
-                                                    std::span<const NodeId> nodes) {
+  std::map<ValueId, std::uint32_t> rows_uses() const {
     std::map<ValueId, std::uint32_t> uses;
-    for (const NodeId id : nodes) {
-      for (const ValueId input : graph.node(id).inputs) {
-        if (input != kNoValue && graph.value(input).info.is_rows) uses[input] += kDispatchesOfNode;
+    for (const NodeId id : nodes_) {
+      for (const ValueId input : graph_->node(id).inputs) {
+        if (input != kNoValue && graph_->value(input).info.is_rows)
+          uses[input] += kDispatchesOfNode;
       }
     }
     return uses;
   }
 
-  void size_what_comes_from_elsewhere(const Graph& graph, std::span<const NodeId> nodes,
-                                      std::span<const Binding> bindings) {
-    for (const auto& [rows, uses] : rows_uses(graph, nodes)) {
-      const NodeId producer = graph.value(rows).producer;
-      if (std::find(nodes.begin(), nodes.end(), producer) == nodes.end()) {
-        recorder_.size_dispatches(rows, address_of(graph, rows, bindings));
+  // With the device's clock before the first node and after each, when they are timed.
+  void record(Recorder& recorder, bool timed) const {
+    recorder.begin();
+    if (timed) recorder.keep_times(static_cast<std::uint32_t>(nodes_.size() + 1));
+    for (const auto& [rows, uses] : rows_uses()) {  // of those that were computed elsewhere
+      const NodeId producer = graph_->value(rows).producer;
+      if (std::find(nodes_.begin(), nodes_.end(), producer) == nodes_.end()) {
+        recorder.size_dispatches(rows, address_of(*graph_, rows, bindings_));
       }
     }
+    if (timed) recorder.write_time();
+    for (const NodeId id : nodes_) {
+      record(recorder, graph_->node(id));
+      if (timed) recorder.write_time();
+    }
+    recorder.end();
   }
 
-  void record(const Graph& graph, const Node& node, std::span<const Binding> bindings) {
+  void record(Recorder& recorder, const Node& node) const {
     const Kernel& kernel = *find_kernel(node.op->name());
-    Call call(graph, node, bindings, recorder_);
-    std::vector<Extent> reads, writes = {extent_of(graph, node.output, bindings)};
+    Call call(*graph_, node, bindings_, recorder);
+    std::vector<Extent> reads, writes = {extent_of(*graph_, node.output, bindings_)};
     for (const ValueId input : node.inputs) {
       if (input == kNoValue) continue;
-      reads.push_back(extent_of(graph, input, bindings));
-      if (graph.value(input).info.is_rows) reads.push_back(recorder_.sizes_of(input));
+      reads.push_back(extent_of(*graph_, input, bindings_));
+      if (graph_->value(input).info.is_rows) reads.push_back(recorder.sizes_of(input));
     }
     if (kernel.workspace_bytes != nullptr && workspace_) {
       call.workspace = workspace_->address();
       writes.push_back({workspace_->address(), workspace_->address() + workspace_->bytes()});
     }
-    recorder_.order(reads, writes);
+    recorder.order(reads, writes);
     kernel.record(call);
-    if (graph.value(node.output).info.is_rows) {
-      recorder_.size_dispatches(node.output, address_of(graph, node.output, bindings));
+    if (graph_->value(node.output).info.is_rows) {
+      recorder.size_dispatches(node.output, address_of(*graph_, node.output, bindings_));
     }
   }
 
   std::shared_ptr<Shared> shared_;
+  std::shared_ptr<const Graph> graph_;
+  std::vector<NodeId> nodes_;
+  std::vector<Binding> bindings_;
   std::unique_ptr<Memory> workspace_;
   Recorder recorder_;
+  std::unique_ptr<Recorder> timed_;  // made when first asked for
 };
 
 class VulkanBackend final : public Backend {
@@ -157,7 +180,7 @@ class VulkanBackend final : public Backend {
   std::unique_ptr<Executable> compile(const std::shared_ptr<const Graph>& graph,
                                       std::span<const NodeId> nodes,
                                       std::span<const Binding> bindings) override {
-    return std::make_unique<VulkanExecutable>(shared_, *graph, nodes, bindings);
+    return std::make_unique<VulkanExecutable>(shared_, graph, nodes, bindings);
   }
 
  private:

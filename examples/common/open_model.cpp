@@ -1,30 +1,11 @@
 #include "examples/common/open_model.h"
 
-#include "backends/cpu/cpu_backend.h"
 #include "examples/common/main_wrapper.h"
 #include "examples/common/progress.h"
 #include "graph/error.h"
 #include "models/verify.h"
-#include "ops/reference_backend.h"
 
 namespace l2a {
-
-std::vector<std::string> backend_names() { return {"cpu", "reference"}; }
-
-std::shared_ptr<Backend> make_backend(const std::string& name, int threads) {
-  if (name == "reference") return make_reference_backend();
-  return make_cpu_backend({threads, std::nullopt});
-}
-
-void add_backend_option(CLI::App& app, std::string& backend) {
-  std::vector<std::string> names = backend_names();
-  names.insert(names.begin(), "auto");
-  app.add_option("--backend", backend,
-                 "auto takes the fastest that is here; reference is slow,\n"
-                 "plain code to compare with")
-      ->check(CLI::IsMember(names))
-      ->option_text(CLI::detail::join(names, "|") + " [auto]");
-}
 
 void add_model_path(CLI::App& app, std::string& path) {
   app.add_option("MODEL", path, "GGUF file, as l2a-convert writes")
@@ -35,7 +16,7 @@ void add_model_path(CLI::App& app, std::string& path) {
 
 void add_model_options(CLI::App& app, ModelOptions& options) {
   add_model_path(app, options.path);
-  add_backend_option(app, options.backend);
+  add_backend_options(app, options.backend);
   app.add_option("-t,--threads", options.threads, "CPU threads; 0: as many as this process may use")
       ->check(CLI::Range(0, 1024))
       ->option_text("N [0]");
@@ -81,11 +62,21 @@ OpenModel open_model(const ModelOptions& options) {
     if (open.backend->name() == "cpu") {
       throw Error("--gpu-layers: this is the CPU's backend already; choose another with --backend");
     }
-    open.fallbacks.push_back(make_backend("cpu", options.threads));
+    open.fallbacks.push_back(make_backend({"cpu", -1}, options.threads));
     const std::int64_t layers = ModelConfig::from_gguf(*open.file).layers;
     placement = split_layers(layers, *options.gpu_layers, open.backend, open.fallbacks.front());
   }
-  open.model = Model::load(open.file, std::move(placement));
+  try {
+    open.model = Model::load(open.file, std::move(placement));
+  } catch (const FileError&) {
+    throw;
+  } catch (const Error& error) {  // of the device: it is too small, or is gone
+    const bool asked_for = options.backend.name != "auto" || options.gpu_layers;
+    if (asked_for || open.backend->name() == "cpu") throw;
+    print_error("note", concat(error.what(), "; running on the CPU instead"));
+    open.backend = make_backend({"cpu", -1}, options.threads);
+    open.model = Model::load(open.file, open.backend);
+  }
   return open;
 }
 

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "examples/common/devices.h"
 #include "graph/backend.h"
 #include "models/gguf.h"
 #include "models/model.h"
@@ -16,23 +17,16 @@ namespace l2a {
 
 struct ModelOptions {
   std::string path;
-  std::string backend = "auto";
+  BackendOptions backend;
   int threads = 0;
   std::string type_kv;                     // dtype of the KV caches; the program sets its default
-  bool verify = false;  // the checksums of the tensors, before they are used
+  bool verify = false;                     // the checksums of the tensors, before they are used
   std::optional<std::int64_t> gpu_layers;  // the last of the layers that `backend` holds; none: all
 };
 
-// "cpu", "reference" and so on: what --backend takes beside "auto".
-std::vector<std::string> backend_names();
-// By such a name, or the fastest that is here for "auto". `threads`: of the CPU; 0: as many as the process may use.
-std::shared_ptr<Backend> make_backend(const std::string& name, int threads);
-// Adds --backend.
-void add_backend_option(CLI::App& app, std::string& backend);
-
 // Adds MODEL, a GGUF file.
 void add_model_path(CLI::App& app, std::string& path);
-// Adds MODEL, --backend, --threads, --gpu-layers, --type-kv and --verify.
+// Adds MODEL, --backend, --device, --list-devices, --threads, --gpu-layers, --type-kv and --verify.
 void add_model_options(CLI::App& app, ModelOptions& options);
 
 // Adds --route-stats, a file to write (convert/route_stats.h).

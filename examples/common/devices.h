@@ -1,0 +1,28 @@
+// The backends that this build has, by name, and their devices.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "graph/backend.h"
+
+namespace l2a {
+
+// "cpu", "vulkan" and so on: what --backend takes beside "auto".
+std::vector<std::string> backend_names();
+
+struct BackendOptions {
+  std::string name = "auto";
+  int device = -1;  // of the backend's; -1: the best
+};
+
+// By name; "auto" takes a GPU where there is one, else the CPU, and says on standard error when a GPU is
+// here that cannot be used. `threads`: of the CPU; 0: as many as the process may use.
+std::shared_ptr<Backend> make_backend(const BackendOptions& options, int threads);
+
+// Adds --backend, --device and --list-devices.
+void add_backend_options(CLI::App& app, BackendOptions& options);
+
+}  // namespace l2a
