@@ -20,6 +20,9 @@ die() {
 # Of Debian 12 and 13 and Ubuntu 24.04, under the names that all three have.
 build_packages=(cmake ninja-build g++ pkgconf nlohmann-json3-dev libcli11-dev libpcre2-dev
   libutf8proc-dev libxxhash-dev doctest-dev)
+# shellcheck disable=SC2034
+# What the Vulkan backend is built with.
+vulkan_packages=(libvulkan-dev glslang-tools spirv-tools)
 
 is_installed() { [[ $(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null) == installed ]]; }
 

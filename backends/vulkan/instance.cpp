@@ -26,8 +26,6 @@ const char* reason(VkResult result) {
       return "an extension is missing";
     case VK_ERROR_FEATURE_NOT_PRESENT:
       return "a feature is missing";
-    case VK_ERROR_INCOMPATIBLE_DRIVER:
-      return "no driver of a Vulkan device is installed";
     case VK_ERROR_TOO_MANY_OBJECTS:
       return "too many allocations";
     default:
@@ -120,7 +118,11 @@ Instance::Instance(std::vector<std::string>* messages) {
     info.enabledExtensionCount = 1;
     info.ppEnabledExtensionNames = &extension;
   }
-  check(global.vkCreateInstance(&info, nullptr, &instance_), "vulkan", "starting");
+  const VkResult started = global.vkCreateInstance(&info, nullptr, &instance_);
+  if (started == VK_ERROR_INCOMPATIBLE_DRIVER) {
+    throw Error("vulkan: there is no driver of a Vulkan device here");
+  }
+  check(started, "vulkan", "starting");
   functions_ = load_instance_functions(instance_);
   if (messages == nullptr) return;
   check(functions_.vkCreateDebugUtilsMessengerEXT(instance_, &messenger, nullptr, &messenger_),

@@ -242,7 +242,7 @@ std::shared_ptr<Backend> make_vulkan_backend(const VulkanOptions& options) {
   for (const VkPhysicalDevice handle : instance->physical_devices()) {
     devices.push_back(vulkan::inspect(instance->functions(), handle));
   }
-  if (devices.empty()) throw Error("vulkan: no driver here offers a device");
+  if (devices.empty()) throw Error("vulkan: there is no Vulkan device here");
   const auto count = static_cast<int>(devices.size());
   int chosen = options.device;
   if (chosen < 0) {

@@ -1,0 +1,130 @@
+// What the Vulkan backend promises beside its kernels: memory, times, errors, and its cache on disk.
+#include <doctest/doctest.h>
+
+#include <fstream>
+
+#include "graph/error.h"
+#include "graph/plan.h"
+#include "ops/add.h"
+#include "ops/rms_norm.h"
+#include "tests/backends/vulkan/validated_backend.h"
+
+using namespace l2a;
+using namespace l2a::test;
+
+namespace {
+
+// y = rms_norm(x + x), of one row.
+struct SmallPlan {
+  explicit SmallPlan(const std::shared_ptr<Backend>& backend) {
+    GraphBuilder graph;
+    const std::vector<float> ones(8, 1.0f);
+    auto buffer = backend->allocate(sizeof(float) * ones.size());
+    buffer->upload(0, std::as_bytes(std::span(ones)));
+    x = graph.input("x", Dtype::f32, {1, 8});
+    y = rms_norm(graph, add(graph, x, x), graph.weight("w", Dtype::f32, {8}, buffer), 0);
+    graph.output(y);
+    plan = std::make_unique<Plan>(graph.build(), std::vector{backend});
+    plan->write(x, std::span<const float>(std::vector<float>(8, 3.0f)));
+  }
+  std::vector<float> result() {
+    std::vector<float> values(8);
+    plan->read(y, std::span<float>(values));
+    return values;
+  }
+  Tensor x, y;
+  std::unique_ptr<Plan> plan;
+};
+
+void check_works(const std::shared_ptr<Backend>& backend) {
+  SmallPlan small(backend);
+  small.plan->run();
+  for (const float value : small.result()) CHECK(value == doctest::Approx(1));
+}
+
+std::filesystem::path only_file(const std::filesystem::path& folder) {
+  std::vector<std::filesystem::path> files;
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) files.push_back(entry);
+  REQUIRE(files.size() == 1);
+  return files.front();
+}
+
+std::string contents(const std::filesystem::path& file) {
+  std::ifstream in(file, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+}  // namespace
+
+TEST_CASE("compiled pipelines are kept on disk, and what is damaged there is made again") {
+  const TemporaryFolder folder;
+  VulkanOptions options;
+  options.cache_folder = (folder / "cache").string();
+  check_works(make_vulkan_backend(options));
+  const std::filesystem::path file = only_file(folder / "cache");
+  const std::string good = contents(file);
+  CHECK(good.size() > 8);
+  std::string flipped = good;
+  flipped.back() = static_cast<char>(flipped.back() ^ 1);
+  for (const std::string& bad :
+       {std::string("nonsense"), std::string(), good.substr(0, 9), flipped}) {
+    std::ofstream(file, std::ios::binary | std::ios::trunc) << bad;
+    check_works(make_vulkan_backend(options));
+    CHECK(contents(file) != bad);
+  }
+}
+
+TEST_CASE("a cache that cannot be written is no failure") {
+  const TemporaryFolder folder;
+  VulkanOptions options;
+  options.cache_folder = (folder.write("file", "in the way") / "cache").string();
+  check_works(make_vulkan_backend(options));
+}
+
+TEST_CASE("a plan on Vulkan tells what each node took") {
+  ValidatedBackend vulkan;
+  SmallPlan small(vulkan.backend());
+  PlanTimes times;
+  small.plan->run(times);
+  small.plan->run(times);
+  REQUIRE(times.nodes.size() == 2);
+  for (const double seconds : times.nodes) {
+    CHECK(seconds > 0);
+    CHECK(seconds < 60);
+  }
+  for (const float value : small.result()) CHECK(value == doctest::Approx(1));
+}
+
+TEST_CASE("new memory is zero, mapped or not, and copies stay within it") {
+  for (const bool map : {true, false}) {
+    VulkanOptions options;
+    options.map_memory = map;
+    ValidatedBackend vulkan(options);
+    const auto buffer = vulkan.backend()->allocate(1000);
+    std::vector<std::byte> bytes(1000, std::byte{7});
+    buffer->download(0, bytes);
+    CHECK(bytes == std::vector<std::byte>(1000));
+    CHECK_THROWS_AS(buffer->download(1, bytes), Error);
+    CHECK_THROWS_AS(buffer->upload(1001, {}), Error);
+    // More than the staging buffer holds at a time.
+    std::vector<std::byte> many((std::size_t{33} << 20) + 5);
+    for (std::size_t i = 0; i < many.size(); ++i) many[i] = static_cast<std::byte>(i * 7 >> 3);
+    const auto large = vulkan.backend()->import(many, nullptr);
+    std::vector<std::byte> back(many.size());
+    large->download(0, back);
+    CHECK(back == many);
+  }
+}
+
+TEST_CASE("errors name the device and what it lacks") {
+  const std::vector<VulkanDeviceInfo> devices = list_vulkan_devices();
+  REQUIRE(!devices.empty());
+  VulkanOptions options;
+  options.device = static_cast<int>(devices.size());
+  CHECK(contains(message_of<Error>([&] { make_vulkan_backend(options); }),
+                 concat("there is no device ", devices.size())));
+  const auto backend = make_vulkan_backend();
+  const std::string message = message_of<Error>([&] { backend->allocate(std::size_t{1} << 62); });
+  CHECK_MESSAGE(contains(message, "vulkan ("), message);
+  CHECK_MESSAGE(contains(message, "4611686018427387904 bytes"), message);
+}
