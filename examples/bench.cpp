@@ -303,8 +303,8 @@ void add_options(CLI::App& app, Options& options) {
       ->check(CLI::Range(0, 1024))
       ->option_text("N,... [0]");
   add_list(app, "--type-kv", options.cache_types, "Types of the KV caches")
-      ->check(CLI::IsMember({"f32", "f16", "bf16"}))
-      ->option_text("f32|f16|bf16,... [f16]");
+      ->check(CLI::IsMember({"f32", "f16", "bf16", "q8_0"}))
+      ->option_text("f32|f16|bf16|q8_0,... [f16]");
   l2a::add_backend_options(app, options.backend);
   app.add_option(
          "--route", options.route,

@@ -153,8 +153,8 @@ void add_options(CLI::App& app, Options& options) {
       ->check(CLI::Range(1, 1 << 16))
       ->option_text("N [128]");
   app.add_option("--type-kv", options.type_kv, "Type of the KV caches")
-      ->check(CLI::IsMember({"f32", "f16", "bf16"}))
-      ->option_text("f32|f16|bf16 [f32]");
+      ->check(CLI::IsMember({"f32", "f16", "bf16", "q8_0"}))
+      ->option_text("f32|f16|bf16|q8_0 [f32]");
   app.add_option("-t,--threads", options.threads, "CPU threads; 0: as many as this process may use")
       ->check(CLI::Range(0, 1024))
       ->option_text("N [0]");

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "graph/error.h"
+#include "ops/kv_append.h"
 #include "ops/quantize.h"
 
 namespace l2a {
@@ -55,8 +56,12 @@ KvCaches::KvCaches(const ModelConfig& config, const Placement& placement, Dtype 
   if (context > INT32_MAX) {
     throw Error(concat("a context holds at most ", INT32_MAX, " tokens, not ", context));
   }
-  if (dtype != Dtype::f32 && dtype != Dtype::f16 && dtype != Dtype::bf16) {
-    throw Error(concat("a KV cache is f32, f16 or bf16, not ", dtype));
+  if (!is_cache_dtype(dtype)) {
+    throw Error(concat("a KV cache is f32, f16, bf16 or q8_0, not ", dtype));
+  }
+  if (head_dim_ % dtype_info(dtype).block_elements != 0) {
+    throw Error(concat("a KV cache of ", dtype, " needs heads of whole blocks of ",
+                       dtype_info(dtype).block_elements, " values; this model's have ", head_dim_));
   }
   auto allocate = [&](Backend& backend, std::int64_t capacity, std::int64_t sinks) {
     const std::size_t bytes =

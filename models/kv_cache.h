@@ -34,7 +34,7 @@ struct StoredCache {
 
 class KvCaches {
  public:
-  // Reserves room for `context` positions in caches of f32, f16 or bf16, each layer's where it is placed. On the host,
+  // Reserves room for `context` positions in caches of f32, f16, bf16 or q8_0, each layer's where it is placed. On the host,
   // memory is taken as it fills.
   KvCaches(const ModelConfig& config, const Placement& placement, Dtype dtype,
            std::int64_t context);

@@ -25,7 +25,7 @@ struct MatmulOperand {
 struct SessionOptions {
   std::int64_t context = 0;        // positions; 0: what the model was trained for
   std::int64_t chunk = 512;        // tokens of one prefill step
-  Dtype cache_dtype = Dtype::f16;  // f32, f16 or bf16
+  Dtype cache_dtype = Dtype::f16;  // f32, f16, bf16 or q8_0
   bool keep_routes = false;        // Evaluation::routes
   // Called after each step for each distinct left side of the products with weights. It costs the memory of
   // all of them in a step.

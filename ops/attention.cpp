@@ -16,8 +16,7 @@ OutputInfo Attention::infer(std::span<const ValueInfo> inputs) const {
   require_f32(query, "the query");
   require_rank(query, 3, "the query");
   require_rank(keys, 3, "the keys");
-  require(keys.dtype == Dtype::f32 || keys.dtype == Dtype::f16 || keys.dtype == Dtype::bf16,
-          "the caches must be f32, f16 or bf16");
+  require(is_cache_dtype(keys.dtype), "the caches must be f32, f16, bf16 or q8_0");
   require(values.present() && values.dtype == keys.dtype && values.shape == keys.shape,
           "keys and values must have one dtype and shape");
   require(query.shape[2] == keys.shape[2], "query and keys must have one head size");
@@ -79,8 +78,8 @@ Cost Attention::cost(std::span<const ValueInfo> inputs, const OutputInfo& output
   // not routed.
   const double chunk = wide ? context : std::min(context, limit + tokens - 1);
   const double read = query.shape[0] > 1 ? chunk : rows * seen;
-  const double position_bytes = 2.0 * static_cast<double>(keys.shape[1] * keys.shape[2]) *
-                                static_cast<double>(dtype_info(keys.dtype).block_bytes);
+  const double position_bytes =
+      2.0 * static_cast<double>(dtype_bytes(keys.dtype, keys.shape[1] * keys.shape[2]));
   cost.bytes = read * position_bytes + operand_bytes(query, hints) + operand_bytes(output, hints);
   return cost;
 }

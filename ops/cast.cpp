@@ -18,7 +18,9 @@ bool plain_float(Dtype dtype) {
 OutputInfo Cast::infer(std::span<const ValueInfo> inputs) const {
   const ValueInfo& x = inputs[kX];
   require(x.present() && plain_float(x.dtype), "the input must be f32, f16 or bf16");
-  require(plain_float(dtype), "the result must be f32, f16 or bf16");
+  require(plain_float(dtype) || dtype == Dtype::q8_0, "the result must be f32, f16, bf16 or q8_0");
+  require(x.shape.back() % dtype_info(dtype).block_elements == 0,
+          "the innermost extent must be whole blocks of the result's dtype");
   require(!x.compact(), "the input must be full");
   const Strides packed = contiguous_strides(x.dtype, x.shape);
   for (int axis = 1; axis < x.shape.rank(); ++axis) {

@@ -18,7 +18,8 @@ struct Cast final : Op {
   void reference(std::span<const TensorView> inputs, const TensorView& output) const override;
 };
 
-// x f32, f16 or bf16, full -> the same shape in `dtype`, one of the three. Rounds to nearest even.
+// x f32, f16 or bf16, full -> the same shape in `dtype`, one of the three or, for fresh keys beside such a cache, q8_0.
+// Rounds to nearest even.
 Tensor cast(GraphBuilder& graph, Tensor x, Dtype dtype);
 // A contiguous copy.
 Tensor copy(GraphBuilder& graph, Tensor x);

@@ -7,11 +7,14 @@
 
 namespace l2a {
 
+bool is_cache_dtype(Dtype dtype) {
+  return dtype == Dtype::f32 || dtype == Dtype::f16 || dtype == Dtype::bf16 || dtype == Dtype::q8_0;
+}
+
 OutputInfo KvAppend::infer(std::span<const ValueInfo> inputs) const {
   const ValueInfo &cache = inputs[kCache], &x = inputs[kX], &positions = inputs[kPositions];
   require_rank(cache, 3, "the cache");
-  require(cache.dtype == Dtype::f32 || cache.dtype == Dtype::f16 || cache.dtype == Dtype::bf16,
-          "the cache must be f32, f16 or bf16");
+  require(is_cache_dtype(cache.dtype), "the cache must be f32, f16, bf16 or q8_0");
   require_rank(x, 3, "the appended tensor");
   require(!x.compact(), "every token is cached, so the appended tensor must be full");
   require(x.dtype == Dtype::f32 || x.dtype == cache.dtype,
@@ -27,9 +30,8 @@ OutputInfo KvAppend::infer(std::span<const ValueInfo> inputs) const {
 
 Cost KvAppend::cost(std::span<const ValueInfo> inputs, const OutputInfo& /*output*/,
                     const CostHints& hints) const {
-  const auto elements = static_cast<double>(inputs[kX].shape.elements());
-  const auto width = static_cast<double>(dtype_info(inputs[kCache].dtype).block_bytes);
-  return {0, operand_bytes(inputs[kX], hints) + elements * width};
+  const std::size_t stored = dtype_bytes(inputs[kCache].dtype, inputs[kX].shape.elements());
+  return {0, operand_bytes(inputs[kX], hints) + static_cast<double>(stored)};
 }
 
 void KvAppend::reference(std::span<const TensorView> inputs, const TensorView& output) const {

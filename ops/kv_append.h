@@ -9,6 +9,9 @@
 
 namespace l2a {
 
+// f32, f16, bf16, and q8_0 where heads are whole blocks.
+bool is_cache_dtype(Dtype dtype);
+
 // Slot of a position in a cache of `capacity` slots with `sinks` fixed ones; capacity > sinks.
 inline std::int64_t cache_slot(std::int64_t position, std::int64_t capacity, std::int64_t sinks) {
   return position < sinks ? position : sinks + (position - sinks) % (capacity - sinks);
@@ -29,7 +32,7 @@ struct KvAppend final : Op {
   void reference(std::span<const TensorView> inputs, const TensorView& output) const override;
 };
 
-// cache (a state) [C, Hk, D] of f32, f16 or bf16; x [T, Hk, D] f32 or of the cache's dtype;
+// cache (a state) [C, Hk, D] of f32, f16, bf16 or q8_0; x [T, Hk, D] f32 or of the cache's dtype;
 // positions i32 [T], consecutive. Where more tokens come than a ring holds, the last ones stay.
 // Result: the cache after the append.
 Tensor kv_append(GraphBuilder& graph, Tensor cache, Tensor x, Tensor positions, std::int64_t sinks);

@@ -28,6 +28,7 @@ SimdKernels make_kernels(SimdLevel level) {
   floating(Dtype::f32) = f32_row(level);
   floating(Dtype::f16) = f16_row(level);
   floating(Dtype::bf16) = bf16_row(level);
+  floating(Dtype::q8_0) = q8_0_row(level);
   set_vector_ops(level, kernels);
   return kernels;
 }

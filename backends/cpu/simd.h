@@ -20,7 +20,7 @@ struct QuantizedDot {
   void (*dot4)(std::int64_t k, const std::byte* weights, const ActivationRow x[4], float out[4]);
 };
 
-// f32, f16 and bf16 rows against f32 vectors; any length, accumulated in f32.
+// f32, f16 and bf16 rows of any length, and q8_0 rows of whole blocks, against f32 vectors; accumulated in f32.
 struct FloatRow {
   float (*dot)(std::int64_t k, const std::byte* row, const float* x);
   void (*dot4)(std::int64_t k, const std::byte* row, const float* const x[4], float out[4]);
@@ -32,7 +32,7 @@ struct FloatRow {
 struct SimdKernels {
   SimdLevel level;
   QuantizedDot quantized[kDtypeCount];  // by Dtype; null for the plain types
-  FloatRow floating[kDtypeCount];       // by Dtype; null for all but f32, f16, bf16
+  FloatRow floating[kDtypeCount];       // by Dtype; null for all but f32, f16, bf16, q8_0
 
   // A block with an infinity or NaN gets a NaN scale, so that its products are NaN too.
   void (*quantize_activation_row)(std::int64_t k, const float* x, ActivationRow out);

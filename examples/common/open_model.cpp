@@ -26,8 +26,8 @@ void add_model_options(CLI::App& app, ModelOptions& options) {
       ->check(CLI::Range(0, 1 << 20))
       ->option_text("N");
   app.add_option("--type-kv", options.type_kv, "Type of the KV caches")
-      ->check(CLI::IsMember({"f32", "f16", "bf16"}))
-      ->option_text("f32|f16|bf16 [" + options.type_kv + "]");
+      ->check(CLI::IsMember({"f32", "f16", "bf16", "q8_0"}))
+      ->option_text("f32|f16|bf16|q8_0 [" + options.type_kv + "]");
   app.add_flag("--verify", options.verify,
                "Check every tensor against its checksum first; reads the whole file");
 }

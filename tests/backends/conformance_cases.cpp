@@ -107,6 +107,12 @@ void add_elementwise(Cases& cases) {
       }
     }
   }
+  for (const Dtype from : {Dtype::f32, Dtype::f16}) {
+    // A code may round to the other side.
+    cases.push_back({concat("cast ", from, " to q8_0"), [=](CaseBuilder& c) {
+                       c.compare(cast(c.graph, c.weight(from, {5, 3, 288}), Dtype::q8_0), 8e-3);
+                     }});
+  }
   cases.push_back({"argmax takes the first of equals and passes over NaN", [](CaseBuilder& c) {
                      const float nan = NAN;
                      const std::vector<float> values = {nan, 2,   5,   5,   1,  5,  nan, 1,
@@ -235,17 +241,21 @@ void add_attention_case(Cases& cases, const AttentionCase& a) {
 }
 
 void add_attention(Cases& cases) {
-  for (const Dtype dtype : {Dtype::f32, Dtype::f16, Dtype::bf16}) {
+  for (const Dtype dtype : {Dtype::f32, Dtype::f16, Dtype::bf16, Dtype::q8_0}) {
+    // Heads are whole blocks of the caches' dtype.
+    const std::int64_t block = dtype_info(dtype).block_elements;
+    const auto whole = [=](std::int64_t dim) { return (dim + block - 1) / block * block; };
     for (const auto& [query, key] : {std::pair{1, 1}, {3, 1}, {4, 1}, {8, 2}, {15, 3}}) {
       for (const std::int64_t dim : {5, 64}) {
-        add_attention_case(cases, {dtype, 70, 3, 200, query, key, dim, {}});
+        add_attention_case(cases, {dtype, 70, 3, 200, query, key, whole(dim), {}});
       }
     }
     for (const std::int64_t window : {1, 7, 64, 65, 1000}) {
       for (const double share : {-1.0, 0.0, 0.3, 1.0}) {
-        add_attention_case(cases, {dtype, 100, 33, 133, 4, 2, 16, {window, 0, 0}, false, share});
         add_attention_case(cases,
-                           {dtype, 100, 33, 133, 4, 2, 16, {window, 4, 0}, false, -1, share});
+                           {dtype, 100, 33, 133, 4, 2, whole(16), {window, 0, 0}, false, share});
+        add_attention_case(
+            cases, {dtype, 100, 33, 133, 4, 2, whole(16), {window, 4, 0}, false, -1, share});
       }
     }
     // Long caches, whose keys a backend may split: one token, a few, compact and wide rows, windows.
@@ -253,7 +263,8 @@ void add_attention(Cases& cases) {
       for (const std::int64_t window : {0, 700, 9000}) {
         for (const double share : {-1.0, 0.0, 1.0}) {
           const AttentionOptions options{window, window > 0 ? 5 : 0, 0};
-          add_attention_case(cases, {dtype, 1500, tokens, 2048, 3, 1, 20, options, false, share});
+          add_attention_case(cases,
+                             {dtype, 1500, tokens, 2048, 3, 1, whole(20), options, false, share});
           add_attention_case(cases,
                              {dtype, 1500, tokens, 2048, 4, 2, 64, options, false, -1, share});
         }
@@ -269,19 +280,19 @@ void add_attention(Cases& cases) {
     }
     // Rings: one token after its append, and chunks shorter and longer than the ring.
     for (const std::int64_t start : {0, 3, 11, 12, 40}) {
-      add_attention_case(cases, {dtype, start, 1, 12, 4, 2, 16, {12, 0, 0}});
-      add_attention_case(cases, {dtype, start, 1, 15, 4, 2, 16, {12, 3, 3}});
+      add_attention_case(cases, {dtype, start, 1, 12, 4, 2, whole(16), {12, 0, 0}});
+      add_attention_case(cases, {dtype, start, 1, 15, 4, 2, whole(16), {12, 3, 3}});
       for (const std::int64_t tokens : {2, 12, 29}) {
-        add_attention_case(cases, {dtype, start, tokens, 12, 4, 2, 16, {12, 0, 0}, true});
-        add_attention_case(cases, {dtype, start, tokens, 15, 4, 2, 16, {12, 3, 3}, true});
+        add_attention_case(cases, {dtype, start, tokens, 12, 4, 2, whole(16), {12, 0, 0}, true});
+        add_attention_case(cases, {dtype, start, tokens, 15, 4, 2, whole(16), {12, 3, 3}, true});
       }
     }
     for (const std::int64_t tokens : {1, 5, 40}) {
       for (const std::int64_t sinks : {0, 3}) {
         cases.push_back({concat("kv_append ", dtype, " ", tokens, " tokens, ", sinks, " sinks"),
                          [=](CaseBuilder& c) {
-                           const Tensor cache = c.state(dtype, {16, 2, 7});
-                           kv_append(c.graph, cache, c.input({tokens, 2, 7}),
+                           const Tensor cache = c.state(dtype, {16, 2, whole(7)});
+                           kv_append(c.graph, cache, c.input({tokens, 2, whole(7)}),
                                      c.indices(positions_from(9, tokens)), sinks);
                          }});
       }

@@ -186,7 +186,7 @@ TEST_CASE("l2a-bench --help teaches by example, and wrong usage exits with 2") {
   wrong({"--shape", "tiny", "-p", "1,x"}, {"--n-prompt", "x"});
   wrong({"--shape", "tiny", "-d", "-1"}, {"--n-depth"});
   wrong({"--shape", "tiny", "-r", "0"}, {"--repetitions"});
-  wrong({"--shape", "tiny", "--type-kv", "f16,q8_0"}, {"--type-kv"});
+  wrong({"--shape", "tiny", "--type-kv", "f16,q4_0"}, {"--type-kv"});
   wrong({"--shape", "tiny", "--l2a", "--sinks", "4"}, {"--sinks", "widen"});
   wrong({"m.gguf", "--l2a"}, {"--l2a", "--shape"});
   for (const char* route :

@@ -136,7 +136,7 @@ TEST_CASE("l2a-logits refuses tokens that are none, in one line, and leaves no f
   fails({"--tokens", "1,2", "--decode", "3"}, 1, {"--decode 3", "2 tokens"});
   fails({"--tokens", "1,2", "--decode", "-1"}, 2, {"--decode"});
   fails({"--tokens", "1,2", "--chunk", "0"}, 2, {"--chunk"});
-  fails({"--tokens", "1,2", "--type-kv", "q8_0"}, 2, {"--type-kv", "f16"});
+  fails({"--tokens", "1,2", "--type-kv", "q4_0"}, 2, {"--type-kv", "f16"});
 }
 
 TEST_CASE("l2a-logits that cannot write its file says so and leaves nothing") {

@@ -266,7 +266,7 @@ TEST_CASE("attention refuses inputs that do not fit") {
   refused("the query must be f32", {.query_type = Dtype::f16});
   refused("the query must have 3 extents", {.query = {2, 32}});
   refused("the keys must have 3 extents", {.keys = {6, 16}});
-  refused("the caches must be f32, f16 or bf16", {.keys_type = Dtype::i32});
+  refused("the caches must be f32, f16, bf16 or q8_0", {.keys_type = Dtype::i32});
   refused("one dtype and shape", {.values_type = Dtype::bf16});
   refused("one dtype and shape", {.values = {5, 2, 8}});
   refused("one head size", {.query = {2, 4, 6}});

@@ -73,13 +73,16 @@ TEST_CASE("a copy of a view holds the view's part") {
   });
 }
 
-TEST_CASE("cast refuses dtypes that are not plain floats, and compact tensors") {
+TEST_CASE("cast refuses dtypes that caches do not have, and compact tensors") {
   check_refused("cast", "the input must be f32, f16 or bf16",
                 [](OpRun& run) { copy(run.graph, run.leaf({2}, Dtype::i32)); });
   check_refused("cast", "the input must be f32, f16 or bf16",
                 [](OpRun& run) { cast(run.graph, run.leaf({32}, Dtype::q8_0), Dtype::f32); });
-  check_refused("cast", "the result must be f32, f16 or bf16",
-                [](OpRun& run) { cast(run.graph, run.leaf({32}), Dtype::q8_0); });
+  check_refused("cast", "the result must be f32, f16, bf16 or q8_0",
+                [](OpRun& run) { cast(run.graph, run.leaf({32}), Dtype::q4_0); });
+  check_refused("cast", "whole blocks", [](OpRun& run) {
+    cast(run.graph, run.leaf({2, 48}), Dtype::q8_0);
+  });
   check_refused("cast", "the input must be full", [](OpRun& run) {
     copy(run.graph, gather_rows(run.graph, run.leaf({2, 3}), run.rows(2, {1})));
   });

@@ -92,7 +92,7 @@ TEST_CASE("kv_append refuses what does not fit the cache") {
            Case{"heads and head size must agree", cache, {2, 2, 4}},
            Case{"the appended tensor must have 3 extents", cache, {2, 6}},
            Case{"the cache must have 3 extents", {4, 6}, x},
-           Case{"the cache must be f32, f16 or bf16", cache, x, Dtype::i32},
+           Case{"the cache must be f32, f16, bf16 or q8_0", cache, x, Dtype::i32},
            Case{"f32 or as the cache", cache, x, Dtype::f16, Dtype::bf16},
            Case{"an i32 position for every token", cache, x, Dtype::f32, Dtype::f32, 3},
            Case{"more slots than sinks", cache, x, Dtype::f32, Dtype::f32, 2, 4},

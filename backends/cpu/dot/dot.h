@@ -17,6 +17,7 @@ QuantizedDot q6_k_dot(SimdLevel level);
 FloatRow f32_row(SimdLevel level);
 FloatRow f16_row(SimdLevel level);
 FloatRow bf16_row(SimdLevel level);
+FloatRow q8_0_row(SimdLevel level);  // caches
 
 // A kernel computes kColumns results: void(k, weights, x, out). These are its two faces.
 template <auto kKernel>

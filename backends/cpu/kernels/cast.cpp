@@ -24,7 +24,7 @@ void convert(const SimdKernels& simd, Dtype from, const std::byte* x, Dtype to, 
     for (std::int64_t i = 0; i < count; i += kPiece) {
       const std::int64_t n = std::min(kPiece, count - i);
       simd.float_row(from).to_f32(n, x + i * dtype_info(from).block_bytes, wide);
-      simd.float_row(to).from_f32(n, wide, y + i * dtype_info(to).block_bytes);
+      simd.float_row(to).from_f32(n, wide, y + dtype_bytes(to, i));
     }
   }
 }

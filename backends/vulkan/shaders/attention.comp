@@ -35,6 +35,7 @@ shared vec4 q[kRows * kVectors];
 shared vec4 weights[kRows * kSubgroup];  // of four keys
 
 vec4 load_vector(uint64_t row, uint i) {
+  if (kDtype == kQ8) return load_q8(row, i);
   if (kAligned) {
     if (kDtype == kF32) return F32x4(row).v[i];
     const uvec2 bits = U32x2(row + 8 * i).v;
@@ -72,8 +73,8 @@ uint position_of(Range range, uint i) {
   return i < range.sinks_end ? i : i - range.sinks_end + range.begin;
 }
 uint64_t address_of(Range range, uint64_t cache, uint64_t fresh, uint position, uint head) {
-  const uint64_t bytes = key_heads * kDim * (kDtype == kF32 ? 4 : 2);
-  const uint64_t offset = head * kDim * (kDtype == kF32 ? 4 : 2);
+  const uint64_t bytes = key_heads * values_bytes(kDtype, kDim);
+  const uint64_t offset = head * values_bytes(kDtype, kDim);
   if (kFresh && position >= range.start) {
     return fresh + (position - range.start) * bytes + offset;
   }

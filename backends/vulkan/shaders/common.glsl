@@ -20,7 +20,7 @@ layout(buffer_reference, scalar, buffer_reference_align = 16) buffer F32x4 { vec
 layout(buffer_reference, scalar, buffer_reference_align = 4) buffer U32x2 { uvec2 v; };
 layout(buffer_reference, scalar, buffer_reference_align = 4) buffer U32x4 { uvec4 v; };
 
-const uint kF32 = 0, kF16 = 1, kBf16 = 2;  // as the graph's dtypes are numbered
+const uint kF32 = 0, kF16 = 1, kBf16 = 2, kQ8 = 8;  // as the graph's dtypes are numbered
 
 uint lane() { return gl_LocalInvocationIndex; }
 uint lanes() { return gl_WorkGroupSize.x; }

@@ -15,9 +15,16 @@ void main() {
   // Of the tokens of one slot only the last may write.
   if (i >= width || (position >= sinks && t + ring < tokens)) return;
   const uint slot = position < sinks ? position : sinks + (position - sinks) % ring;
-  const uint64_t from = x + uint64_t(t) * (width * (kFrom == kF32 ? 4 : 2));
-  const uint64_t to = cache + uint64_t(slot) * (width * (kTo == kF32 ? 4 : 2));
-  if (kFrom == kTo && kFrom != kF32) {
+  const uint64_t from = x + uint64_t(t) * values_bytes(kFrom, width);
+  const uint64_t to = cache + uint64_t(slot) * values_bytes(kTo, width);
+  if (kTo == kQ8) {  // a block a lane
+    if (i >= width / kQ8Block) return;
+    if (kFrom == kQ8) {
+      copy_q8(to + i * kQ8Bytes, from + i * kQ8Bytes);
+    } else {
+      store_q8(to + i * kQ8Bytes, from, kFrom, i * kQ8Block);
+    }
+  } else if (kFrom == kTo && kFrom != kF32) {
     U16(to).v[i] = U16(from).v[i];
   } else {
     store_float(to, kTo, i, load_float(from, kFrom, i));
