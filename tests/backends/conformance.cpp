@@ -126,9 +126,11 @@ std::vector<CaseBuilder::Result> CaseBuilder::run() {
   return results;
 }
 
-std::string run_conformance(const ConformanceCase& test, const std::shared_ptr<Backend>& backend) {
+std::string run_conformance(const ConformanceCase& test, const std::shared_ptr<Backend>& backend,
+                            const Tolerances& tolerances) {
   constexpr unsigned kSeed = 20260317;
-  CaseBuilder expected_case(make_reference_backend(), kSeed), actual_case(backend, kSeed);
+  CaseBuilder expected_case(make_reference_backend(), kSeed, tolerances),
+      actual_case(backend, kSeed, tolerances);
   test.build(expected_case);
   test.build(actual_case);
   const auto expected = expected_case.run(), actual = actual_case.run();

@@ -13,11 +13,27 @@
 
 namespace l2a::test {
 
+// What a backend's products of matrices, attention included, may differ by, of the largest result, by the type of the
+// weights or caches. Plain float sums of up to a few thousand terms in another order: 1e-5. Tensor cores round the
+// other operand to the same type first.
+struct Tolerances {
+  double f16 = 1e-5, bf16 = 1e-5;
+
+  double of(Dtype dtype) const {
+    // Quantized weights meet activations rounded to 8 bits, whose error of at most 1/254 a value averages out over
+    // the row: 2e-2 for the shortest rows, where there is little to average.
+    if (dtype_info(dtype).quantized) return 2e-2;
+    return dtype == Dtype::f16 ? f16 : dtype == Dtype::bf16 ? bf16 : 1e-5;
+  }
+};
+
 // Builds leaves with random contents. The same seed gives the same leaves on every backend.
 class CaseBuilder {
  public:
-  CaseBuilder(std::shared_ptr<Backend> backend, unsigned seed)
-      : backend_(std::move(backend)), random_(seed) {}
+  CaseBuilder(std::shared_ptr<Backend> backend, unsigned seed, const Tolerances& t)
+      : tolerances(t), backend_(std::move(backend)), random_(seed) {}
+
+  const Tolerances tolerances;
 
   GraphBuilder graph;
 
@@ -69,6 +85,7 @@ struct ConformanceCase {
 const std::vector<ConformanceCase>& conformance_cases();
 
 // Runs one case on `backend` and on the reference; returns what differs, empty if nothing does.
-std::string run_conformance(const ConformanceCase& test, const std::shared_ptr<Backend>& backend);
+std::string run_conformance(const ConformanceCase& test, const std::shared_ptr<Backend>& backend,
+                            const Tolerances& tolerances = {});
 
 }  // namespace l2a::test

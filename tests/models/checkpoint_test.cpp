@@ -4,6 +4,7 @@
 
 #include "backends/cpu/cpu_backend.h"
 #include "ops/reference_backend.h"
+#include "tests/gpu_backends.h"
 #include "tests/models/checkpoint_run.h"
 
 using namespace l2a;
@@ -15,7 +16,9 @@ TEST_CASE(
     "token") {
   const test::TemporaryFolder folder;
   REQUIRE(checkpoints().size() == 11);
-  for (const auto& backend : {make_cpu_backend(), make_reference_backend()}) {
+  std::vector<std::shared_ptr<Backend>> backends = test::gpu_backends();
+  backends.insert(backends.end(), {make_cpu_backend(), make_reference_backend()});
+  for (const auto& backend : backends) {
     for (const fs::path& checkpoint : checkpoints()) {
       CAPTURE(backend->name());
       CAPTURE(checkpoint.filename().string());
@@ -41,18 +44,21 @@ TEST_CASE(
 
 TEST_CASE("with an f16 cache the size of chunks changes nothing beyond rounding") {
   const test::TemporaryFolder folder;
-  const auto backend = make_cpu_backend();
-  for (const std::string name :
-       {"l2a-qwen3-tiny", "l2a-qwen3-pruned", "l2a-llama-widen", "qwen3-tiny"}) {
-    CAPTURE(name);
-    const fs::path checkpoint = fs::path(L2A_TEST_DATA) / "checkpoints" / name;
-    const Expected expected = load_expected(checkpoint);
-    const auto model = test::load_checkpoint(folder, name, backend);
-    const std::size_t count = expected.tokens.size();
-    const CheckpointRun whole = run_model(model, backend, expected.tokens, count, 0, Dtype::f16);
-    const CheckpointRun sevens = run_model(model, backend, expected.tokens, 7, count / 2, Dtype::f16);
-    // Sums in another order may round a cached value to the other neighbour: 2^-11 of it.
-    CHECK(test::relative_error(sevens.logits, whole.logits) < 3e-4);
-    CHECK(test::relative_error(whole.logits, expected.logits) < 2e-3);
-  }
+  std::vector<std::shared_ptr<Backend>> backends = test::gpu_backends();
+  backends.push_back(make_cpu_backend());
+  for (const auto& backend : backends)
+    for (const std::string name :
+         {"l2a-qwen3-tiny", "l2a-qwen3-pruned", "l2a-llama-widen", "qwen3-tiny"}) {
+      CAPTURE(name);
+      const fs::path checkpoint = fs::path(L2A_TEST_DATA) / "checkpoints" / name;
+      const Expected expected = load_expected(checkpoint);
+      const auto model = test::load_checkpoint(folder, name, backend);
+      const std::size_t count = expected.tokens.size();
+      const CheckpointRun whole = run_model(model, backend, expected.tokens, count, 0, Dtype::f16);
+      const CheckpointRun sevens =
+          run_model(model, backend, expected.tokens, 7, count / 2, Dtype::f16);
+      // Sums in another order may round a cached value to the other neighbour: 2^-11 of it.
+      CHECK(test::relative_error(sevens.logits, whole.logits) < 3e-4);
+      CHECK(test::relative_error(whole.logits, expected.logits) < 2e-3);
+    }
 }

@@ -1,0 +1,42 @@
+// Nodes made ready to run on a device: their launches, recorded once as a CUDA graph.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "backends/cuda/handles.h"
+#include "backends/cuda/kernel.h"
+#include "graph/backend.h"
+
+namespace l2a::cuda {
+
+class CudaExecutable final : public Executable {
+ public:
+  CudaExecutable(std::shared_ptr<const l2a::Graph> graph, std::span<const NodeId> nodes,
+                 std::span<const Binding> bindings, int device, const DeviceTraits& traits,
+                 cudaStream_t stream);
+  ~CudaExecutable() override;
+
+  // Returns when the work is in the stream; who reads a result waits for it.
+  void run() override;
+  // Launches node by node, with the device's timestamps between them.
+  void run_timed(std::span<double> seconds);
+
+ private:
+  struct Step {
+    void (*run)(const CudaCall& call);
+    CudaCall call;
+  };
+  void record();
+
+  std::shared_ptr<const l2a::Graph> graph_;
+  int device_;
+  cudaStream_t stream_;
+  std::vector<std::vector<TensorView>> inputs_;  // what the calls' spans refer to
+  std::vector<Step> steps_;                      // by node
+  DeviceMemory workspace_;
+  GraphExec recorded_;
+};
+
+}  // namespace l2a::cuda

@@ -1,0 +1,60 @@
+// What a CUDA kernel is to the backend, and what it is given.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "backends/cuda/check.h"
+#include "graph/op.h"
+
+namespace l2a::cuda {
+
+struct DeviceTraits {
+  int multiprocessors = 0;
+  int major = 0, minor = 0;
+};
+
+// Words that are zero between kernels: who uses one puts it back to zero.
+constexpr std::size_t kCounters = 16384;
+
+struct CudaCall {
+  const Op& op;
+  std::span<const TensorView> inputs;  // data are device addresses, here and below
+  TensorView output;
+  DeviceTraits device;
+  cudaStream_t stream = nullptr;
+  std::byte* workspace = nullptr;     // 256-byte aligned; as many bytes as the kernel asked for
+  std::uint32_t* counters = nullptr;  // kCounters
+
+  template <class T>
+  const T& attributes() const {
+    return static_cast<const T&>(op);
+  }
+  // An input that is there, or null.
+  template <class T>
+  const T* in(int index) const {
+    return reinterpret_cast<const T*>(inputs[static_cast<std::size_t>(index)].data);
+  }
+  template <class T>
+  T* out() const {
+    return reinterpret_cast<T*>(output.data);
+  }
+};
+
+struct CudaKernel {
+  std::string_view op;
+  void (*run)(const CudaCall& call);
+  // Scratch bytes for such a call; null: none.
+  std::size_t (*workspace_bytes)(const CudaCall& call) = nullptr;
+  // Null: every call that the op itself allows.
+  bool (*supports)(std::span<const ValueInfo> inputs) = nullptr;
+};
+
+// The kernel of an op, or null.
+const CudaKernel* find_cuda_kernel(std::string_view op);
+
+}  // namespace l2a::cuda

@@ -1,0 +1,29 @@
+// The kernels that attention chooses from (attention.cu says when which).
+#pragma once
+
+#include "backends/cuda/kernel.h"
+
+namespace l2a::cuda {
+
+struct AttentionArguments;
+
+// Any head size up to 256, caches of any float type, all in f32.
+void plain_attention(Dtype cache, const AttentionArguments& arguments, cudaStream_t stream);
+
+// f16 and bf16 caches, heads of 64 or 128, on the tensor cores.
+bool tensor_core_attention(Dtype cache, std::int64_t dim);
+
+constexpr int kDecodeTokens = 8;  // up to which keys are split
+struct DecodeSplit {
+  int splits = 1;         // blocks that share the keys of a head
+  int row_tiles = 1;      // of 16 (token, query head) pairs of one key head
+  std::size_t bytes = 0;  // workspace
+};
+DecodeSplit decode_split(int tokens, int query_heads, int key_heads, int dim, int capacity,
+                         int multiprocessors);
+void decode_attention(Dtype cache, const AttentionArguments& arguments, const DecodeSplit& split,
+                      std::byte* workspace, std::uint32_t* counters, cudaStream_t stream);
+
+void prefill_attention(Dtype cache, const AttentionArguments& arguments, cudaStream_t stream);
+
+}  // namespace l2a::cuda

@@ -1,0 +1,59 @@
+// Between f32, f16 and bf16, to nearest, and plain copies. One thread an element; bound by memory.
+#include "backends/cuda/kernels/device_math.cuh"
+#include "backends/cuda/kernels/kernels.h"
+#include "ops/cast.h"
+
+namespace l2a::cuda {
+namespace {
+
+template <class From, class To>
+__global__ void cast_values(const From* from, To* to, std::int64_t count) {
+  const std::int64_t step = static_cast<std::int64_t>(gridDim.x) * blockDim.x;
+  for (std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < count;
+       i += step) {
+    to[i] = from_float<To>(to_float(from[i]));
+  }
+}
+
+template <class From, class To>
+void launch(const CudaCall& call) {
+  constexpr int kThreads = 256;
+  const std::int64_t count = call.output.shape.elements();
+  cast_values<<<blocks_for(count, kThreads), kThreads, 0, call.stream>>>(call.in<From>(Cast::kX),
+                                                                         call.out<To>(), count);
+  check_launch("cast");
+}
+
+template <class From>
+void from(const CudaCall& call) {
+  switch (call.output.dtype) {
+    case Dtype::f16:
+      return launch<From, __half>(call);
+    case Dtype::bf16:
+      return launch<From, __nv_bfloat16>(call);
+    default:
+      return launch<From, float>(call);
+  }
+}
+
+void run(const CudaCall& call) {
+  const Dtype dtype = call.inputs[Cast::kX].dtype;
+  if (dtype == call.output.dtype) {
+    const std::size_t bytes = dtype_bytes(dtype, call.output.shape.elements());
+    check(cudaMemcpyAsync(call.output.data, call.inputs[Cast::kX].data, bytes,
+                          cudaMemcpyDeviceToDevice, call.stream),
+          "cast");
+  } else if (dtype == Dtype::f16) {
+    from<__half>(call);
+  } else if (dtype == Dtype::bf16) {
+    from<__nv_bfloat16>(call);
+  } else {
+    from<float>(call);
+  }
+}
+
+}  // namespace
+
+const CudaKernel kCast = {Cast::kName, run};
+
+}  // namespace l2a::cuda

@@ -1,0 +1,131 @@
+// y[t, n] = x[t, :] . w[n, :].
+//
+// Up to eight tokens are bound by reading the weights once: a warp streams rows (matvec). More are bound by arithmetic
+// and go to the tensor cores in f16 or bf16 with f32 sums: quantized weights are expanded to f16 a slab at a time, a
+// slab small enough to stay in the second-level cache between the two kernels. Weights that are f32, or whose rows are
+// no multiple of 16 bytes, take plain f32 arithmetic.
+//
+// What is rounded: quantized weights meet activations of 8 bits a value (up to eight tokens) or f16 ones (more);
+// f16 and bf16 weights meet f32 activations (up to eight tokens) or activations of their own type (more).
+#include <algorithm>
+
+#include "backends/cuda/kernels/device_math.cuh"
+#include "backends/cuda/kernels/kernels.h"
+#include "backends/cuda/kernels/matmul_parts.h"
+#include "ops/matmul.h"
+
+namespace l2a::cuda {
+namespace {
+
+constexpr std::int64_t kSlabElements = std::int64_t{16} << 20;  // 32 MiB of f16
+constexpr std::size_t kAlign = 256;
+
+std::size_t round_up(std::size_t bytes) { return (bytes + kAlign - 1) / kAlign * kAlign; }
+
+enum class Path : std::uint8_t { quantized_matvec, float_matvec, tensor_cores, simt };
+
+Path path_of(const CudaCall& call) {
+  const TensorView &x = call.inputs[Matmul::kX], &weight = call.inputs[Matmul::kWeight];
+  const bool few = x.shape[0] <= kMatvecTokens;
+  if (dtype_info(weight.dtype).quantized) return few ? Path::quantized_matvec : Path::tensor_cores;
+  const bool whole = weight.strides[0] % 16 == 0 && aligned16(weight.data) && aligned16(x.data) &&
+                     x.shape[1] % 8 == 0;
+  if (!whole) return Path::simt;
+  if (few) return Path::float_matvec;
+  return weight.dtype == Dtype::f32 ? Path::simt : Path::tensor_cores;
+}
+
+// The tensor cores' operands in the workspace.
+struct Staging {
+  std::size_t x = 0, scale = 0, slab = 0, bytes = 0;  // offsets, and all of it
+  std::int64_t slab_rows = 0;
+};
+Staging staging_of(const CudaCall& call) {
+  const TensorView &x = call.inputs[Matmul::kX], &weight = call.inputs[Matmul::kWeight];
+  const auto tokens = static_cast<std::size_t>(x.shape[0]);
+  const std::int64_t inner = x.shape[1], outer = weight.shape[0];
+  Staging staging;
+  staging.scale = round_up(tokens * static_cast<std::size_t>(inner) * 2);
+  staging.slab = staging.scale + round_up(tokens * sizeof(float));
+  staging.bytes = staging.slab;
+  if (dtype_info(weight.dtype).quantized) {
+    constexpr std::int64_t kTile = 128;
+    const std::int64_t fit = std::max<std::int64_t>(kSlabElements / inner / kTile * kTile, kTile);
+    staging.slab_rows = std::min(outer, fit);
+    staging.bytes += round_up(static_cast<std::size_t>(staging.slab_rows * inner) * 2);
+  }
+  return staging;
+}
+
+std::size_t workspace_bytes(const CudaCall& call) {
+  const Shape& x = call.inputs[Matmul::kX].shape;
+  switch (path_of(call)) {
+    case Path::quantized_matvec:
+      return QuantizedColumns::bytes(x[0], x[1]);
+    case Path::tensor_cores:
+      return staging_of(call).bytes;
+    default:
+      return 0;
+  }
+}
+
+void tensor_cores(const CudaCall& call, const Columns& columns) {
+  const TensorView& weight = call.inputs[Matmul::kWeight];
+  const bool quantized = dtype_info(weight.dtype).quantized;
+  const Dtype dtype = quantized ? Dtype::f16 : weight.dtype;
+  const Staging staging = staging_of(call);
+  auto* scale = reinterpret_cast<float*>(call.workspace + staging.scale);
+  half_columns(dtype, columns, call.workspace, scale, call.stream);
+
+  HalfProduct product;
+  product.dtype = dtype;
+  product.x = call.workspace;
+  product.scale = dtype == Dtype::f16 ? scale : nullptr;
+  product.tokens = columns.tokens;
+  product.inner = columns.inner;
+  product.rows = columns.rows;
+  product.stride = static_cast<int>(weight.shape[0]);
+  if (!quantized) {
+    product.weight = weight.data;
+    product.out = call.out<float>();
+    product.outer = product.stride;
+    half_product(product, call.stream);
+    return;
+  }
+  std::byte* slab = call.workspace + staging.slab;
+  for (std::int64_t begin = 0; begin < weight.shape[0]; begin += staging.slab_rows) {
+    const std::int64_t count = std::min(staging.slab_rows, weight.shape[0] - begin);
+    expand_blocks(weight.dtype, weight.data + begin * weight.strides[0], count * columns.inner,
+                  slab, call.stream);
+    product.weight = slab;
+    product.out = call.out<float>() + begin;
+    product.outer = static_cast<int>(count);
+    half_product(product, call.stream);
+  }
+}
+
+void run(const CudaCall& call) {
+  const TensorView &x = call.inputs[Matmul::kX], &weight = call.inputs[Matmul::kWeight];
+  const Columns columns{call.in<float>(Matmul::kX), static_cast<int>(x.shape[0]),
+                        static_cast<int>(x.shape[1]), call.in<std::int32_t>(Matmul::kRows)};
+  const Product product{weight.data, static_cast<int>(weight.shape[0]), call.out<float>()};
+  const Path path = path_of(call);
+  if (path == Path::simt) return simt_product(weight.dtype, columns, product, call.stream);
+  if (path == Path::tensor_cores) return tensor_cores(call, columns);
+  Matvec matvec;
+  matvec.dtype = weight.dtype;
+  matvec.columns = columns;
+  matvec.products[0] = product;
+  matvec.multiprocessors = call.device.multiprocessors;
+  matvec.stream = call.stream;
+  if (path == Path::float_matvec) return float_matvec(matvec);
+  matvec.quantized = QuantizedColumns::in(call.workspace, x.shape[0], x.shape[1]);
+  quantize_columns(columns, matvec.quantized, call.stream);
+  quantized_matvec(matvec);
+}
+
+}  // namespace
+
+const CudaKernel kMatmul = {Matmul::kName, run, workspace_bytes};
+
+}  // namespace l2a::cuda

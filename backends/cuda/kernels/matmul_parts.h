@@ -1,0 +1,86 @@
+// The pieces that a matmul is put together from (matmul.cu says when which).
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "backends/cuda/kernel.h"
+#include "graph/dtype.h"
+
+namespace l2a::cuda {
+
+// Activations of up to `tokens` rows of `inner` values; only those under the count of `rows` exist.
+struct Columns {
+  const float* x = nullptr;
+  int tokens = 0, inner = 0;
+  const std::int32_t* rows = nullptr;
+};
+
+// Activations as the quantized products read them: per 32 values int8 q, scale = max|x| / 127 and
+// sum = scale * Σq (backends/cpu/activation.h has the same), in three arrays [tokens, ...].
+struct QuantizedColumns {
+  std::int8_t* q = nullptr;
+  float* scale = nullptr;
+  float* sum = nullptr;
+
+  static std::size_t bytes(std::int64_t tokens, std::int64_t inner) {
+    return static_cast<std::size_t>(tokens * (inner + inner / 32 * 8));
+  }
+  static QuantizedColumns in(std::byte* memory, std::int64_t tokens, std::int64_t inner) {
+    auto* scale = reinterpret_cast<float*>(memory + tokens * inner);
+    return {reinterpret_cast<std::int8_t*>(memory), scale, scale + tokens * (inner / 32)};
+  }
+};
+void quantize_columns(const Columns& x, const QuantizedColumns& to, cudaStream_t stream);
+
+// One weight [outer, inner] and where its products with every token go: out [tokens, outer].
+struct Product {
+  const std::byte* weight = nullptr;
+  int outer = 0;
+  float* out = nullptr;
+  const float* addend = nullptr;  // [tokens, outer], added to the products; may be `out` itself
+};
+
+// Products of few tokens with up to three weights of one dtype, bound by reading the weights.
+// `gated`: out of the first = silu(first) * second.
+struct Matvec {
+  static constexpr int kMaxProducts = 3;
+  Dtype dtype = Dtype::f32;
+  Columns columns;
+  QuantizedColumns quantized;  // for quantized weights
+  Product products[kMaxProducts];
+  int count = 1;
+  bool gated = false;
+  int multiprocessors = 0;
+  cudaStream_t stream = nullptr;
+};
+constexpr int kMatvecTokens = 8;  // up to which it is used
+// Float weights are read 16 bytes at a time; rows of another length go to `simt_product`.
+void quantized_matvec(const Matvec& matvec);
+void float_matvec(const Matvec& matvec);
+
+// Weights [outer, inner] of any block type as f16.
+void expand_blocks(Dtype dtype, const std::byte* weight, std::int64_t elements, void* out,
+                   cudaStream_t stream);
+
+// Tensor-core products with f16 or bf16 weights; inner a multiple of 8. Activations are rounded to
+// the weights' type first: f16 rows are divided by their largest magnitude, which `scale` [tokens]
+// keeps, so that nothing overflows.
+void half_columns(Dtype dtype, const Columns& x, void* out, float* scale, cudaStream_t stream);
+struct HalfProduct {
+  Dtype dtype = Dtype::f16;
+  const void* x = nullptr;       // [tokens, inner]
+  const float* scale = nullptr;  // [tokens]; null: 1
+  const void* weight = nullptr;  // [outer, inner]
+  float* out = nullptr;          // rows of `stride` floats
+  int tokens = 0, inner = 0, outer = 0, stride = 0;
+  const std::int32_t* rows = nullptr;
+};
+void half_product(const HalfProduct& product, cudaStream_t stream);
+
+// Any float weight, any size, all in f32.
+void simt_product(Dtype dtype, const Columns& x, const Product& product, cudaStream_t stream);
+
+}  // namespace l2a::cuda
