@@ -3,6 +3,7 @@
 #include "backends/cuda/cuda_executable.h"
 #include "backends/cuda/device_buffer.h"
 #include "backends/cuda/kernel.h"
+#include "backends/cuda/limits.h"
 #include "graph/error.h"
 
 namespace l2a {
@@ -35,6 +36,11 @@ class CudaBackend final : public Backend {
     auto buffer = make_buffer(bytes.size());
     buffer->upload(0, bytes);
     return buffer;
+  }
+
+  Limits measure_limits() override {
+    check(cudaSetDevice(device_), "selecting the device");
+    return cuda::measure_cuda_limits(traits_, stream_.get());
   }
 
   std::unique_ptr<Executable> compile(const std::shared_ptr<const Graph>& graph,

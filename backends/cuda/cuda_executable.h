@@ -7,13 +7,14 @@
 
 #include "backends/cuda/handles.h"
 #include "backends/cuda/kernel.h"
+#include "backends/cuda/lowering.h"
 #include "graph/backend.h"
 
 namespace l2a::cuda {
 
 class CudaExecutable final : public Executable {
  public:
-  CudaExecutable(std::shared_ptr<const l2a::Graph> graph, std::span<const NodeId> nodes,
+  CudaExecutable(std::shared_ptr<const Graph> graph, std::span<const NodeId> nodes,
                  std::span<const Binding> bindings, int device, const DeviceTraits& traits,
                  cudaStream_t stream);
   ~CudaExecutable() override;
@@ -21,21 +22,18 @@ class CudaExecutable final : public Executable {
   // Returns when the work is in the stream; who reads a result waits for it.
   void run() override;
   // Launches node by node, with the device's timestamps between them.
-  void run_timed(std::span<double> seconds);
+  void run_timed(std::span<double> seconds) override;
 
  private:
-  struct Step {
-    void (*run)(const CudaCall& call);
-    CudaCall call;
-  };
   void record();
 
-  std::shared_ptr<const l2a::Graph> graph_;
+  std::shared_ptr<const Graph> graph_;
   int device_;
   cudaStream_t stream_;
-  std::vector<std::vector<TensorView>> inputs_;  // what the calls' spans refer to
-  std::vector<Step> steps_;                      // by node
+  std::vector<NodeOperands> operands_;  // what the steps refer to
+  std::vector<Step> steps_;
   DeviceMemory workspace_;
+  Scratch scratch_;  // parts of it
   GraphExec recorded_;
 };
 

@@ -1,5 +1,7 @@
 #include "backends/cuda/handles.h"
 
+#include <cstdint>
+
 #include "graph/error.h"
 
 namespace l2a::cuda {

@@ -16,6 +16,8 @@ namespace l2a::cuda {
 struct DeviceTraits {
   int multiprocessors = 0;
   int major = 0, minor = 0;
+
+  bool chains() const { return major >= 9; }  // kernels/chain.cuh
 };
 
 // Words that are zero between kernels: who uses one puts it back to zero.

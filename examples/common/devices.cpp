@@ -3,6 +3,9 @@
 #include <algorithm>
 
 #include "backends/cpu/cpu_backend.h"
+#ifdef L2A_HAS_CUDA
+#include "backends/cuda/cuda_backend.h"
+#endif
 #ifdef L2A_HAS_VULKAN
 #include "backends/vulkan/vulkan_backend.h"
 #endif
@@ -20,6 +23,25 @@ struct Gpu {
   std::string missing;  // what keeps it from being used
 };
 
+struct GpuBackend {
+  const char* name;
+  std::vector<Gpu> (*devices)();
+  std::shared_ptr<Backend> (*make)(int device);  // a device's number, or -1 for the best
+};
+
+#ifdef L2A_HAS_CUDA
+std::vector<Gpu> cuda_devices() {
+  std::vector<Gpu> devices;
+  for (const CudaDevice& device : list_cuda_devices()) {
+    devices.push_back(
+        {device.name, true, device.major < 8 ? "compute capability 8.0" : std::string()});
+  }
+  return devices;
+}
+
+std::shared_ptr<Backend> make_cuda(int device) { return make_cuda_backend({std::max(device, 0)}); }
+#endif
+
 #ifdef L2A_HAS_VULKAN
 std::vector<Gpu> vulkan_devices() {
   std::vector<Gpu> devices;
@@ -34,28 +56,41 @@ std::shared_ptr<Backend> make_vulkan(int device) {
   options.device = device;
   return make_vulkan_backend(options);
 }
-#else
-std::vector<Gpu> vulkan_devices() { return {}; }
-std::shared_ptr<Backend> make_vulkan(int /*device*/) {
-  throw Error("this build has no Vulkan backend; cmake --preset vulkan makes one that has");
-}
 #endif
 
+// Those of this build, fastest first.
+std::vector<GpuBackend> gpu_backends() {
+  return {
+#ifdef L2A_HAS_CUDA
+      {"cuda", cuda_devices, make_cuda},
+#endif
+#ifdef L2A_HAS_VULKAN
+      {"vulkan", vulkan_devices, make_vulkan},
+#endif
+  };
+}
+
+// The number of the device to use unless one is asked for: the first real GPU that can be used, else one that
+// cannot, so that making its backend says why. -1 where there is no GPU.
+int best_device(const std::vector<Gpu>& devices) {
+  const auto find = [&](bool usable) {
+    const auto found = std::find_if(devices.begin(), devices.end(), [&](const Gpu& gpu) {
+      return gpu.real && gpu.missing.empty() == usable;
+    });
+    return found == devices.end() ? -1 : static_cast<int>(found - devices.begin());
+  };
+  const int usable = find(true);
+  return usable >= 0 ? usable : find(false);
+}
+
 std::shared_ptr<Backend> make_best(int device, int threads) {
-  const std::vector<Gpu> devices = vulkan_devices();
-  const auto real = [](const Gpu& gpu) { return gpu.real; };
-  const auto usable = [](const Gpu& gpu) { return gpu.real && gpu.missing.empty(); };
-  if (device < 0 && std::any_of(devices.begin(), devices.end(), real)) {
-    const auto best = std::find_if(devices.begin(), devices.end(), usable);
-    const auto chosen =
-        best != devices.end() ? best : std::find_if(devices.begin(), devices.end(), real);
-    device = static_cast<int>(chosen - devices.begin());
-  }
-  if (device >= 0) {
+  for (const GpuBackend& gpu : gpu_backends()) {
+    const int chosen = device >= 0 ? device : best_device(gpu.devices());
+    if (chosen < 0) continue;
     try {
-      return make_vulkan(device);
+      return gpu.make(chosen);
     } catch (const Error& error) {
-      print_error("note", concat(error.what(), "; running on the CPU instead"));
+      print_error("note", concat(error.what(), "; trying what is left"));
     }
   }
   return make_cpu_backend({threads, std::nullopt});
@@ -64,11 +99,15 @@ std::shared_ptr<Backend> make_best(int device, int threads) {
 // Each as --backend and --device take it.
 std::string device_list() {
   std::string text = concat("cpu        the CPU, with ", simd_level_name(best_simd_level()));
-  int number = 0;
-  for (const Gpu& gpu : vulkan_devices()) {
-    text += concat("\nvulkan ", number++, "   ", printable(gpu.name));
-    if (!gpu.real) text += ", which is the CPU";
-    if (!gpu.missing.empty()) text += concat("; cannot be used, for it lacks ", gpu.missing);
+  for (const GpuBackend& backend : gpu_backends()) {
+    int number = 0;
+    for (const Gpu& gpu : backend.devices()) {
+      const std::string label = concat(backend.name, " ", number++);
+      text += concat("\n", label, std::string(label.size() < 11 ? 11 - label.size() : 1, ' '),
+                     printable(gpu.name));
+      if (!gpu.real) text += ", which is the CPU";
+      if (!gpu.missing.empty()) text += concat("; cannot be used, for it lacks ", gpu.missing);
+    }
   }
   return text;
 }
@@ -76,17 +115,18 @@ std::string device_list() {
 }  // namespace
 
 std::vector<std::string> backend_names() {
-#ifdef L2A_HAS_VULKAN
-  return {"cpu", "vulkan", "reference"};
-#else
-  return {"cpu", "reference"};
-#endif
+  std::vector<std::string> names = {"cpu"};
+  for (const GpuBackend& gpu : gpu_backends()) names.emplace_back(gpu.name);
+  names.emplace_back("reference");
+  return names;
 }
 
 std::shared_ptr<Backend> make_backend(const BackendOptions& options, int threads) {
   if (options.name == "reference") return make_reference_backend();
-  if (options.name == "vulkan") return make_vulkan(options.device);
   if (options.name == "cpu") return make_cpu_backend({threads, std::nullopt});
+  for (const GpuBackend& gpu : gpu_backends()) {
+    if (options.name == gpu.name) return gpu.make(options.device);
+  }
   return make_best(options.device, threads);
 }
 

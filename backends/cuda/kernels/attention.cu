@@ -69,7 +69,8 @@ void run(const CudaCall& call) {
   const AttentionArguments a = arguments_of(call);
   const Dtype cache = call.inputs[Attention::kKeys].dtype;
   if (decodes(call)) {
-    decode_attention(cache, a, split_of(call), call.workspace, call.counters, call.stream);
+    decode_attention(cache, a, split_of(call), call.workspace, call.counters, call.device,
+                     call.stream);
   } else if (tensor_core_attention(cache, a.dim)) {
     prefill_attention(cache, a, call.stream);
   } else {

@@ -22,7 +22,8 @@ struct DecodeSplit {
 DecodeSplit decode_split(int tokens, int query_heads, int key_heads, int dim, int capacity,
                          int multiprocessors);
 void decode_attention(Dtype cache, const AttentionArguments& arguments, const DecodeSplit& split,
-                      std::byte* workspace, std::uint32_t* counters, cudaStream_t stream);
+                      std::byte* workspace, std::uint32_t* counters, const DeviceTraits& device,
+                      cudaStream_t stream);
 
 void prefill_attention(Dtype cache, const AttentionArguments& arguments, cudaStream_t stream);
 

@@ -8,6 +8,7 @@
 
 #include "backends/cuda/kernels/attention_keys.cuh"
 #include "backends/cuda/kernels/attention_parts.h"
+#include "backends/cuda/kernels/chain.cuh"
 #include "backends/cuda/kernels/mma.cuh"
 
 namespace l2a::cuda {
@@ -31,6 +32,8 @@ __global__ void __launch_bounds__(kThreads, 2)
   __shared__ float largest_of[kWarps][kRows], sum_of[kWarps][kRows];
   __shared__ bool last_to_arrive;
   const int thread = static_cast<int>(threadIdx.x), lane = thread % 32, warp = thread / 32;
+  let_later_start();
+  wait_for_earlier();
   const int head = static_cast<int>(blockIdx.y), tile = static_cast<int>(blockIdx.z);
   const int group = a.group(), start = a.positions[0];
   const int count = active_rows(a.rows, a.tokens) * group;  // pairs
@@ -249,15 +252,15 @@ __global__ void __launch_bounds__(kThreads, 2)
 
 template <class T, int dim>
 void launch(const AttentionArguments& a, const DecodeSplit& split, std::byte* workspace,
-            std::uint32_t* counters, cudaStream_t stream) {
+            std::uint32_t* counters, const DeviceTraits& device, cudaStream_t stream) {
   constexpr int kBytes = kWarps * kStages * 2 * kUnit * 2 * dim;
   const auto kernel = decode_attention_kernel<T, dim>;
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes),
         "attention");
   const dim3 grid(static_cast<unsigned>(split.splits), static_cast<unsigned>(a.key_heads),
                   static_cast<unsigned>(split.row_tiles));
-  kernel<<<grid, kThreads, kBytes, stream>>>(a, reinterpret_cast<float*>(workspace), counters);
-  check_launch("attention");
+  launch_chained({grid, kThreads, kBytes, stream, device.chains()}, kernel, a,
+                 reinterpret_cast<float*>(workspace), counters);
 }
 
 }  // namespace
@@ -277,13 +280,14 @@ DecodeSplit decode_split(int tokens, int query_heads, int key_heads, int dim, in
 }
 
 void decode_attention(Dtype cache, const AttentionArguments& a, const DecodeSplit& split,
-                      std::byte* workspace, std::uint32_t* counters, cudaStream_t stream) {
+                      std::byte* workspace, std::uint32_t* counters, const DeviceTraits& device,
+                      cudaStream_t stream) {
   if (cache == Dtype::f16) {
-    a.dim == 64 ? launch<__half, 64>(a, split, workspace, counters, stream)
-                : launch<__half, 128>(a, split, workspace, counters, stream);
+    a.dim == 64 ? launch<__half, 64>(a, split, workspace, counters, device, stream)
+                : launch<__half, 128>(a, split, workspace, counters, device, stream);
   } else {
-    a.dim == 64 ? launch<__nv_bfloat16, 64>(a, split, workspace, counters, stream)
-                : launch<__nv_bfloat16, 128>(a, split, workspace, counters, stream);
+    a.dim == 64 ? launch<__nv_bfloat16, 64>(a, split, workspace, counters, device, stream)
+                : launch<__nv_bfloat16, 128>(a, split, workspace, counters, device, stream);
   }
 }
 

@@ -22,6 +22,8 @@ __global__ void __launch_bounds__(kThreads, columns == 1 ? kBlocks : 2)
     float_matvec_kernel(const __grid_constant__ MatvecTasks tasks, Columns x) {
   constexpr int kEach = 16 / sizeof(T);
   constexpr int kStep = 32 * kEach;
+  let_later_start();
+  wait_for_earlier();
   const int tokens = min(active_rows(x.rows, x.tokens), columns);
   if (tokens == 0) return;
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
@@ -74,17 +76,18 @@ __global__ void __launch_bounds__(kThreads, columns == 1 ? kBlocks : 2)
 }
 
 template <class T>
-void launch(const Matvec& matvec) {
+void launch_type(const Matvec& matvec) {
   const MatvecTasks tasks = tasks_of(matvec);
+  const auto launch = [&](auto kernel, int blocks) {
+    launch_chained(
+        {matvec_blocks(tasks, matvec, blocks), kThreads, 0, matvec.stream, matvec.device.chains()},
+        kernel, tasks, matvec.columns);
+  };
   if (matvec.columns.tokens == 1) {
-    float_matvec_kernel<T, 1>
-        <<<matvec_blocks(tasks, matvec, kBlocks), kThreads, 0, matvec.stream>>>(tasks,
-                                                                                matvec.columns);
+    launch(float_matvec_kernel<T, 1>, kBlocks);
   } else {
-    float_matvec_kernel<T, kMatvecTokens>
-        <<<matvec_blocks(tasks, matvec, 2), kThreads, 0, matvec.stream>>>(tasks, matvec.columns);
+    launch(float_matvec_kernel<T, kMatvecTokens>, 2);
   }
-  check_launch("matmul");
 }
 
 }  // namespace
@@ -92,11 +95,11 @@ void launch(const Matvec& matvec) {
 void float_matvec(const Matvec& matvec) {
   switch (matvec.dtype) {
     case Dtype::f16:
-      return launch<__half>(matvec);
+      return launch_type<__half>(matvec);
     case Dtype::bf16:
-      return launch<__nv_bfloat16>(matvec);
+      return launch_type<__nv_bfloat16>(matvec);
     default:
-      return launch<float>(matvec);
+      return launch_type<float>(matvec);
   }
 }
 

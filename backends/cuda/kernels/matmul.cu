@@ -116,11 +116,11 @@ void run(const CudaCall& call) {
   matvec.dtype = weight.dtype;
   matvec.columns = columns;
   matvec.products[0] = product;
-  matvec.multiprocessors = call.device.multiprocessors;
+  matvec.device = call.device;
   matvec.stream = call.stream;
   if (path == Path::float_matvec) return float_matvec(matvec);
   matvec.quantized = QuantizedColumns::in(call.workspace, x.shape[0], x.shape[1]);
-  quantize_columns(columns, matvec.quantized, call.stream);
+  quantize_columns(columns, matvec.quantized, call.device, call.stream);
   quantized_matvec(matvec);
 }
 

@@ -33,7 +33,8 @@ struct QuantizedColumns {
     return {reinterpret_cast<std::int8_t*>(memory), scale, scale + tokens * (inner / 32)};
   }
 };
-void quantize_columns(const Columns& x, const QuantizedColumns& to, cudaStream_t stream);
+void quantize_columns(const Columns& x, const QuantizedColumns& to, const DeviceTraits& device,
+                      cudaStream_t stream);
 
 // One weight [outer, inner] and where its products with every token go: out [tokens, outer].
 struct Product {
@@ -53,7 +54,7 @@ struct Matvec {
   Product products[kMaxProducts];
   int count = 1;
   bool gated = false;
-  int multiprocessors = 0;
+  DeviceTraits device;
   cudaStream_t stream = nullptr;
 };
 constexpr int kMatvecTokens = 8;  // up to which it is used

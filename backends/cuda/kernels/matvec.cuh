@@ -5,6 +5,7 @@
 // multiprocessor has its share of a short weight too.
 #pragma once
 
+#include "backends/cuda/kernels/chain.cuh"
 #include "backends/cuda/kernels/device_math.cuh"
 #include "backends/cuda/kernels/matmul_parts.h"
 
@@ -72,7 +73,7 @@ inline MatvecTasks tasks_of(const Matvec& matvec) {
 inline unsigned matvec_blocks(const MatvecTasks& tasks, const Matvec& matvec,
                               int per_multiprocessor) {
   return blocks_for(tasks.total(), kMatvecWarps,
-                    static_cast<std::int64_t>(matvec.multiprocessors) * per_multiprocessor);
+                    static_cast<std::int64_t>(matvec.device.multiprocessors) * per_multiprocessor);
 }
 
 }  // namespace l2a::cuda

@@ -29,8 +29,15 @@ __global__ void __launch_bounds__(kThreads, 2)
   using Place = Layout<dtype>;
   extern __shared__ std::uint8_t shared[];
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
-  const int tokens = min(active_rows(x.rows, x.tokens), columns);
-  if (tokens == 0) return;
+  let_later_start();
+  // Weights need not wait for what computes the activations. Those of a compact tensor do: with no row to multiply,
+  // nothing of them is read.
+  int tokens = min(x.tokens, columns);
+  if (x.rows != nullptr) {
+    wait_for_earlier();
+    tokens = min(tokens, x.rows[0]);
+    if (tokens == 0) return;
+  }
   const std::int64_t row_bytes =
       static_cast<std::int64_t>(x.inner /
                                 (32 * Format::kPieces * Format::kWords / 8 * Format::kLanes)) *
@@ -68,6 +75,7 @@ __global__ void __launch_bounds__(kThreads, 2)
     commit_copies();
   };
   for (int i = 0; i < Place::kStages - 1; ++i) fetch();
+  if (x.rows == nullptr) wait_for_earlier();
 
   int task = first, chunk = 0;
   MatvecRows rows{};
@@ -141,9 +149,9 @@ void launch_columns(const Matvec& matvec) {
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes),
         "matmul");
   const MatvecTasks tasks = tasks_of(matvec);
-  kernel<<<matvec_blocks(tasks, matvec, 2), kThreads, kBytes, matvec.stream>>>(
-      tasks, matvec.columns, matvec.quantized);
-  check_launch("matmul");
+  launch_chained(
+      {matvec_blocks(tasks, matvec, 2), kThreads, kBytes, matvec.stream, matvec.device.chains()},
+      kernel, tasks, matvec.columns, matvec.quantized);
 }
 
 template <Dtype dtype>

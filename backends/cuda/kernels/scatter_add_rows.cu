@@ -18,12 +18,20 @@ __global__ void scatter_add_rows(float* out, const float* delta, const std::int3
   }
 }
 
+// A kernel, because chained kernels (chain.cuh) follow kernels only.
+__global__ void copy_values(const float* x, float* out, std::int64_t count) {
+  for (std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < count;
+       i += static_cast<std::int64_t>(gridDim.x) * blockDim.x)
+    out[i] = x[i];
+}
+
 void run(const CudaCall& call) {
   const TensorView& x = call.inputs[ScatterAddRows::kX];
   if (x.data != call.output.data) {
-    check(cudaMemcpyAsync(call.output.data, x.data, dtype_bytes(x.dtype, x.shape.elements()),
-                          cudaMemcpyDeviceToDevice, call.stream),
-          "scatter_add_rows");
+    const std::int64_t count = x.shape.elements();
+    copy_values<<<blocks_for(count, 256), 256, 0, call.stream>>>(call.in<float>(ScatterAddRows::kX),
+                                                                 call.out<float>(), count);
+    check_launch("scatter_add_rows");
   }
   scatter_add_rows<<<blocks_for(x.shape[0], 1), 256, 0, call.stream>>>(
       call.out<float>(), call.in<float>(ScatterAddRows::kDelta),
