@@ -105,7 +105,8 @@ std::shared_ptr<Backend> make_cuda_backend(const CudaOptions& options) {
   }
   return std::make_shared<CudaBackend>(
       options.device,
-      cuda::DeviceTraits{properties.multiProcessorCount, properties.major, properties.minor});
+      cuda::DeviceTraits{properties.multiProcessorCount, properties.major, properties.minor,
+                         static_cast<int>(properties.sharedMemPerMultiprocessor)});
 }
 
 }  // namespace l2a

@@ -10,9 +10,9 @@ constexpr std::size_t kCounterBytes = kCounters * sizeof(std::uint32_t);
 
 }  // namespace
 
-CudaExecutable::CudaExecutable(std::shared_ptr<const Graph> graph,
-                               std::span<const NodeId> nodes, std::span<const Binding> bindings,
-                               int device, const DeviceTraits& traits, cudaStream_t stream)
+CudaExecutable::CudaExecutable(std::shared_ptr<const Graph> graph, std::span<const NodeId> nodes,
+                               std::span<const Binding> bindings, int device,
+                               const DeviceTraits& traits, cudaStream_t stream)
     : graph_(std::move(graph)), device_(device), stream_(stream) {
   auto view = [&](ValueId id) {
     if (id == kNoValue) return TensorView{};

@@ -16,6 +16,7 @@ namespace l2a::cuda {
 struct DeviceTraits {
   int multiprocessors = 0;
   int major = 0, minor = 0;
+  int shared_bytes = 0;  // of shared memory, that the blocks of a multiprocessor share
 
   bool chains() const { return major >= 9; }  // kernels/chain.cuh
 };

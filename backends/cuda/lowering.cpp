@@ -192,7 +192,7 @@ class Lowering {
     if (rms_norm == nullptr) return 0;
     const TensorView& x = in(i, RmsNorm::kX);
     if (x.shape.rank() != 2 || x.shape[0] > kMatvecTokens || x.shape[1] % 32 != 0 ||
-        x.shape[1] > kMostNormWidth || !read_quantized(i)) {
+        x.shape[1] > kMostNormWidth) {
       return 0;
     }
     NormQuantize call;
@@ -201,14 +201,18 @@ class Lowering {
     call.weight = address<float>(in(i, RmsNorm::kWeight));
     call.eps = rms_norm->eps;
     call.out = reinterpret_cast<float*>(operands_[i].output.data);
-    need_activations(call.x.tokens, call.x.inner);
+    const bool quantizes = read_quantized(i);
+    if (quantizes) need_activations(call.x.tokens, call.x.inner);
     step(i, [=, device = device_, stream = stream_](const Scratch& scratch) {
       NormQuantize with_scratch = call;
-      with_scratch.quantized =
-          QuantizedColumns::in(scratch.activations, call.x.tokens, call.x.inner);
+      if (quantizes) {
+        with_scratch.quantized =
+            QuantizedColumns::in(scratch.activations, call.x.tokens, call.x.inner);
+      }
       norm_quantize(with_scratch, device, stream);
     });
-    set_quantized(call.x, call.out);
+    written(i);
+    if (quantizes) set_quantized(call.x, call.out);
     return 1;
   }
   // Whether a quantized product of few tokens reads node i's output.

@@ -1,7 +1,7 @@
 // From nodes to launches. Most nodes are one kernel of their own. At decode, where a token is some hundred short
 // kernels and every launch costs as much as a small one, runs of nodes become one:
 //
-//   rms_norm                                     norm_quantize: also what quantized products of it read
+//   rms_norm                                     norm_quantize: also writes what quantized products read
 //   matmul, add                                  the addend is added by the product
 //   matmul, matmul, silu_mul                     gate and up rows together, and their silu_mul
 //   the projections of an attention, their       one product of all with the same type; then finish_heads

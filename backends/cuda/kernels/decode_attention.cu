@@ -16,6 +16,7 @@ namespace {
 
 constexpr int kWarps = 4, kThreads = 32 * kWarps;
 constexpr int kUnit = 16, kStages = 3, kRows = 16;
+constexpr int kMostSplits = 128;
 constexpr int kLeastUnits = 2;  // a warp has at least so many before another block joins
 constexpr float kLog2e = 1.4426950408889634f;
 
@@ -27,8 +28,10 @@ __global__ void __launch_bounds__(kThreads, 2)
     decode_attention_kernel(AttentionArguments a, float* parts, std::uint32_t* counters) {
   constexpr int kRowBytes = 2 * dim, kParts = dim / 8, kSteps = dim / 16;
   constexpr int kUnitBytes = kUnit * kRowBytes, kWarpBytes = kStages * 2 * kUnitBytes;
+  static_assert(kWarps * kWarpBytes >= kRows * kMostSplits * 4, "so do the weights of all parts");
   static_assert(kWarpBytes >= kRows * dim * 4, "a warp's output fits where its keys were");
   extern __shared__ __align__(128) std::uint8_t shared[];
+  __shared__ __align__(128) std::uint8_t queries[kRows * kRowBytes];
   __shared__ float largest_of[kWarps][kRows], sum_of[kWarps][kRows];
   __shared__ bool last_to_arrive;
   const int thread = static_cast<int>(threadIdx.x), lane = thread % 32, warp = thread / 32;
@@ -38,6 +41,10 @@ __global__ void __launch_bounds__(kThreads, 2)
   const int group = a.group(), start = a.positions[0];
   const int count = active_rows(a.rows, a.tokens) * group;  // pairs
   if (tile * kRows >= count) return;
+  // Row of a pair in the query and the output.
+  auto pair_row = [&](int pair) {
+    return static_cast<std::int64_t>(pair / group) * a.query_heads + head * group + pair % group;
+  };
 
   // This lane's rows of the products, and what all rows of the tile see together.
   RowView views[2];
@@ -58,24 +65,6 @@ __global__ void __launch_bounds__(kThreads, 2)
   const int splits = min(static_cast<int>(gridDim.x),
                          max(1, (units.count + kWarps * kLeastUnits - 1) / (kWarps * kLeastUnits)));
   if (static_cast<int>(blockIdx.x) >= splits) return;
-
-  // Queries as products read them.
-  std::uint32_t q[kSteps][4];
-#pragma unroll
-  for (int k = 0; k < kSteps; ++k) {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const int pair = tile * kRows + lane / 4 + 8 * (i % 2);
-      const int d = 16 * k + 2 * (lane % 4) + 8 * (i / 2);
-      float2 two = {0, 0};
-      if (pair < count) {
-        const std::int64_t row =
-            static_cast<std::int64_t>(pair / group) * a.query_heads + head * group + pair % group;
-        two = *reinterpret_cast<const float2*>(a.query + row * dim + d);
-      }
-      q[k][i] = pack<T>(two.x, two.y);
-    }
-  }
 
   std::uint8_t* const ring = shared + warp * kWarpBytes;
   auto place = [](int key, int part) { return key * kRowBytes + ((part ^ (key & 7)) << 4); };
@@ -104,6 +93,25 @@ __global__ void __launch_bounds__(kThreads, 2)
     commit_copies();
   };
   for (int i = 0; i < kStages - 1; ++i) fetch(i);
+
+  // Queries, rounded to the type of the cache, by way of shared memory.
+  auto query_place = [](int row, int part) { return row * kRowBytes + ((part ^ (row & 7)) << 4); };
+  for (int i = thread; i < kRows * kParts; i += kThreads) {
+    const int row = i / kParts, part = i % kParts, pair = tile * kRows + row;
+    uint4 eight = {};
+    if (pair < count) {
+      const auto* from = reinterpret_cast<const float4*>(a.query + pair_row(pair) * dim + 8 * part);
+      const float4 low = from[0], high = from[1];
+      eight = {pack<T>(low.x, low.y), pack<T>(low.z, low.w), pack<T>(high.x, high.y),
+               pack<T>(high.z, high.w)};
+    }
+    *reinterpret_cast<uint4*>(queries + query_place(row, part)) = eight;
+  }
+  __syncthreads();
+  std::uint32_t q[kSteps][4];
+#pragma unroll
+  for (int k = 0; k < kSteps; ++k)
+    load_matrices(q[k], shared_address(queries) + query_place(lane % 16, 2 * k + lane / 16));
 
   const float to_log2 = a.scale * kLog2e;
   float largest[2] = {-INFINITY, -INFINITY}, sum[2] = {};
@@ -195,12 +203,7 @@ __global__ void __launch_bounds__(kThreads, 2)
   const int slot = head * static_cast<int>(gridDim.z) + tile;
   float* const tile_parts = parts + static_cast<std::int64_t>(slot) * gridDim.x * part_floats(dim);
   float* const own = tile_parts + static_cast<std::int64_t>(blockIdx.x) * part_floats(dim);
-  auto out_row = [&](int row) {
-    const int pair = tile * kRows + row;
-    return a.out +
-           (static_cast<std::int64_t>(pair / group) * a.query_heads + head * group + pair % group) *
-               dim;
-  };
+  auto out_row = [&](int row) { return a.out + pair_row(tile * kRows + row) * dim; };
   for (int i = thread; i < pairs * dim; i += kThreads) {
     const int row = i / dim, d = i % dim;
     float all = -INFINITY, total = 0, value = 0;
@@ -232,20 +235,32 @@ __global__ void __launch_bounds__(kThreads, 2)
   __syncthreads();
   if (!last_to_arrive) return;
   __threadfence();
+  // What each part counts for, a warp a row, then the sum of the parts: no load waits for another.
+  float* const weights = reinterpret_cast<float*>(shared);  // [pairs, splits]
+  for (int row = warp; row < pairs; row += kWarps) {
+    float all = -INFINITY, total = 0;
+    for (int s = lane; s < splits; s += 32)
+      all = fmaxf(all, __ldcg(tile_parts + s * part_floats(dim) + row));
+    all = warp_max(all);
+    for (int s = lane; s < splits; s += 32) {
+      const float* part = tile_parts + s * part_floats(dim);
+      const float weight = exp2f(__ldcg(part + row) - all);
+      weights[row * splits + s] = weight;
+      total += weight * __ldcg(part + kRows + row);
+    }
+    total = warp_sum(total);
+    for (int s = lane; s < splits; s += 32) weights[row * splits + s] /= total;
+  }
+  __syncthreads();
   for (int i = thread; i < pairs * dim; i += kThreads) {
     const int row = i / dim, d = i % dim;
-    float all = -INFINITY, total = 0, value = 0;
+    float value = 0;
+#pragma unroll 8
     for (int s = 0; s < splits; ++s) {
-      const float* part = tile_parts + static_cast<std::int64_t>(s) * part_floats(dim);
-      const float part_largest = __ldcg(part + row);
-      if (part_largest == -INFINITY) continue;
-      const float now = fmaxf(all, part_largest);
-      const float old_weight = exp2f(all - now), weight = exp2f(part_largest - now);
-      total = total * old_weight + weight * __ldcg(part + kRows + row);
-      value = value * old_weight + weight * __ldcg(part + 2 * kRows + i);
-      all = now;
+      value +=
+          weights[row * splits + s] * __ldcg(tile_parts + s * part_floats(dim) + 2 * kRows + i);
     }
-    out_row(row)[d] = value / total;
+    out_row(row)[d] = value;
   }
   if (thread == 0) counters[slot] = 0;
 }
@@ -272,7 +287,7 @@ DecodeSplit decode_split(int tokens, int query_heads, int key_heads, int dim, in
   const int tiles = key_heads * split.row_tiles;
   const int wanted = (2 * multiprocessors + tiles - 1) / tiles;
   const int useful = capacity / (kUnit * kWarps * kLeastUnits) + 1;
-  split.splits = std::max(1, std::min({wanted, useful, 128}));
+  split.splits = std::max(1, std::min({wanted, useful, kMostSplits}));
   if (static_cast<std::size_t>(tiles) > kCounters) split.splits = 1;
   split.bytes = static_cast<std::size_t>(tiles) * static_cast<std::size_t>(split.splits) *
                 static_cast<std::size_t>(part_floats(dim)) * sizeof(float);

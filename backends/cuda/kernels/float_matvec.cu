@@ -6,7 +6,7 @@ namespace l2a::cuda {
 namespace {
 
 constexpr int kThreads = 32 * kMatvecWarps, kBlocks = 4;  // blocks of a multiprocessor
-constexpr int kUnroll = 4;
+constexpr int kUnroll = 4, kAhead = 8;                    // steps of a warp through a row
 
 // Weights are read once: they need not push activations out of the cache.
 __device__ uint4 stream16(const void* address) {
@@ -17,20 +17,32 @@ __device__ uint4 stream16(const void* address) {
   return v;
 }
 
+__device__ void prefetch(const void* address) {
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(address));
+}
+
 template <class T, int columns>
 __global__ void __launch_bounds__(kThreads, columns == 1 ? kBlocks : 2)
     float_matvec_kernel(const __grid_constant__ MatvecTasks tasks, Columns x) {
   constexpr int kEach = 16 / sizeof(T);
   constexpr int kStep = 32 * kEach;
-  let_later_start();
-  wait_for_earlier();
-  const int tokens = min(active_rows(x.rows, x.tokens), columns);
-  if (tokens == 0) return;
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
   const std::int64_t row_bytes = static_cast<std::int64_t>(x.inner) * sizeof(T);
   const int total = tasks.total();
-  for (int task = warp * static_cast<int>(gridDim.x) + static_cast<int>(blockIdx.x); task < total;
-       task += kMatvecWarps * static_cast<int>(gridDim.x)) {
+  // What the first loads will ask for, on its way while an earlier kernel computes the activations. Not of a compact
+  // tensor: with no row to multiply, nothing of the weights is read.
+  const int first = warp * static_cast<int>(gridDim.x) + static_cast<int>(blockIdx.x);
+  if (x.rows == nullptr && first < total) {
+    const MatvecRows rows = tasks.rows(first, row_bytes);
+    for (int k = lane * kEach; k < min(x.inner, kAhead * kStep); k += kStep) {
+      prefetch(rows.row[0] + k * sizeof(T));
+      if (rows.second) prefetch(rows.row[1] + k * sizeof(T));
+    }
+  }
+  wait_for_earlier();
+  const int tokens = min(active_rows(x.rows, x.tokens), columns);
+  if (tokens == 0) return;
+  for (int task = first; task < total; task += kMatvecWarps * static_cast<int>(gridDim.x)) {
     const MatvecRows rows = tasks.rows(task, row_bytes);
     const std::byte* second = rows.second ? rows.row[1] : rows.row[0];
     float sums[2][columns] = {};

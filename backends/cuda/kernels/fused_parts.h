@@ -5,7 +5,8 @@
 
 namespace l2a::cuda {
 
-// y = rms_norm(x) for rows of a multiple of 32 values, and the same rounded to 8 bits for the products that follow.
+// y = rms_norm(x) for rows of a multiple of 32 values and, unless `quantized` is null, the same rounded to 8 bits for the
+// products that follow.
 struct NormQuantize {
   Columns x;
   const float* weight = nullptr;

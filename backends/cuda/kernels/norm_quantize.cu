@@ -38,7 +38,7 @@ __global__ void __launch_bounds__(kThreads) norm_quantize_kernel(NormQuantize ca
           v[i][3] *= scale * w.w;
       *reinterpret_cast<float4*>(call.out + row + at) = {v[i][0], v[i][1], v[i][2], v[i][3]};
     }
-    quantize_four(v[i], inside, call.quantized, token, inner, at);
+    if (call.quantized.q != nullptr) quantize_four(v[i], inside, call.quantized, token, inner, at);
   }
 }
 

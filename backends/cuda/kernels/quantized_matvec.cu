@@ -10,148 +10,202 @@ namespace l2a::cuda {
 namespace {
 
 constexpr int kThreads = 32 * kMatvecWarps;
+constexpr int kMostStages = 8;  // async_copy.cuh waits for as many less two
 
 template <Dtype dtype>
 struct Layout {
   static constexpr int kChunkBytes = 32 / Unit<dtype>::kLanes * Unit<dtype>::kBlockBytes;
   // Up to 15 bytes before a row's own, and the last word's neighbour after.
   static constexpr int kRowBytes = (kChunkBytes + 15 + 4 + 15) / 16 * 16;
-  static constexpr int kStages = kChunkBytes <= 1200 ? 4 : 3;
-  static constexpr int kWarpBytes = kStages * 2 * kRowBytes;
-  static constexpr int kSharedBytes = kMatvecWarps * kWarpBytes;
+  static constexpr int kStageBytes = 2 * kRowBytes;
+
+  // Blocks of a multiprocessor: as many as registers and shared memory allow, for more warps hide more latency.
+  static constexpr int blocks(int columns) { return columns == 1 && kChunkBytes <= 1200 ? 3 : 2; }
+  // Chunks that a warp has room for.
+  static int stages(const DeviceTraits& device, int columns) {
+    constexpr int kReserved = 1024;  // of each block, by the driver
+    const int room = device.shared_bytes / blocks(columns) - kReserved;
+    return std::clamp(room / (kMatvecWarps * kStageBytes), 2, kMostStages);
+  }
+};
+
+// Brings the chunks of a warp's tasks into its ring, two rows at a time. Where a row's bytes begin in a stage is where
+// they do in 16 bytes of the file, the same for all its chunks, whose sizes are multiples of 16.
+template <Dtype dtype>
+class Fetcher {
+  using Place = Layout<dtype>;
+
+ public:
+  __device__ Fetcher(const MatvecTasks& tasks, std::int64_t row_bytes, std::uint8_t* ring,
+                     int stages, int first, int stride)
+      : tasks_(tasks),
+        row_bytes_(row_bytes),
+        ring_(shared_address(ring) + 16 * (threadIdx.x % 32)),
+        stages_(stages),
+        stride_(stride),
+        task_(first),
+        left_(0) {}
+
+  __device__ void fetch() {
+    if (left_ <= 0) {
+      if (task_ >= tasks_.total()) return commit_copies();
+      const MatvecRows rows = tasks_.rows(task_, row_bytes_);
+      task_ += stride_;
+      left_ = static_cast<int>(row_bytes_);
+#pragma unroll
+      for (int r = 0; r < 2; ++r) {
+        before_[r] = static_cast<int>(reinterpret_cast<std::uintptr_t>(rows.row[r]) & 15);
+        from_[r] = rows.row[r] - before_[r] + 16 * (threadIdx.x % 32);
+      }
+      second_ = rows.second;
+    }
+    const int bytes = min(left_, Place::kChunkBytes);
+    const int at = 16 * static_cast<int>(threadIdx.x % 32);
+    const std::uint32_t to = ring_ + stage_ * Place::kStageBytes;
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      const int end = r == 0 || second_ ? before_[r] + bytes : 0;
+#pragma unroll
+      for (int b = 0; b < Place::kRowBytes; b += 16 * 32) {
+        if (at + b < end) copy16_to(to + r * Place::kRowBytes + b, from_[r] + b);
+      }
+      from_[r] += Place::kChunkBytes;
+    }
+    left_ -= Place::kChunkBytes;
+    if (++stage_ == stages_) stage_ = 0;
+    commit_copies();
+  }
+
+ private:
+  const MatvecTasks& tasks_;
+  const std::int64_t row_bytes_;
+  const std::uint32_t ring_;
+  const int stages_, stride_;
+  int task_, left_, stage_ = 0;  // left: bytes of the task's rows
+  const std::byte* from_[2];
+  int before_[2];
+  bool second_ = false;
+};
+
+// Activations that meet one lane's share of a chunk.
+template <Dtype dtype>
+struct Activations {
+  using Format = Unit<dtype>;
+  int4 q[Format::kPieces][Format::kWords / 4];
+  float scale[Format::kPieces], sum[Format::kPieces];
+
+  // Pieces are 32 values apart; `lane` points at the first of a row.
+  __device__ void load(const QuantizedColumns& lane, std::int64_t begin) {
+#pragma unroll
+    for (int piece = 0; piece < Format::kPieces; ++piece) {
+#pragma unroll
+      for (int quad = 0; quad < Format::kWords / 4; ++quad)
+        q[piece][quad] = *reinterpret_cast<const int4*>(lane.q + begin + 32 * piece + 16 * quad);
+      scale[piece] = lane.scale[begin / 32 + piece];
+      sum[piece] = Format::kMin ? lane.sum[begin / 32 + piece] : 0.0f;
+    }
+  }
+
+  __device__ float dot(const Format& unit) const {
+    float total = 0;
+#pragma unroll
+    for (int piece = 0; piece < Format::kPieces; ++piece) {
+      int dots = 0;
+#pragma unroll
+      for (int quad = 0; quad < Format::kWords / 4; ++quad) {
+        const int4 v = q[piece][quad];
+        const int values[4] = {v.x, v.y, v.z, v.w};
+#pragma unroll
+        for (int j = 0; j < 4; ++j)
+          dots = __dp4a(static_cast<int>(unit.q[piece][4 * quad + j]), values[j], dots);
+      }
+      total += unit.d[piece] * scale[piece] * static_cast<float>(dots);
+      if constexpr (Format::kMin) total += unit.m[piece] * sum[piece];
+    }
+    return total;
+  }
 };
 
 template <Dtype dtype, int columns>
-__global__ void __launch_bounds__(kThreads, 2)
+__global__ void __launch_bounds__(kThreads, Layout<dtype>::blocks(columns))
     quantized_matvec_kernel(const __grid_constant__ MatvecTasks tasks, Columns x,
-                            QuantizedColumns activations) {
+                            QuantizedColumns activations, int stages) {
   using Format = Unit<dtype>;
   using Place = Layout<dtype>;
-  extern __shared__ std::uint8_t shared[];
+  extern __shared__ __align__(16) std::uint8_t shared[];
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
-  let_later_start();
-  // Weights need not wait for what computes the activations. Those of a compact tensor do: with no row to multiply,
-  // nothing of them is read.
+  // Weights need not wait for what computes the activations. Those of a compact tensor do: with no
+  // row to multiply, nothing of them is read.
   int tokens = min(x.tokens, columns);
   if (x.rows != nullptr) {
     wait_for_earlier();
     tokens = min(tokens, x.rows[0]);
     if (tokens == 0) return;
   }
+  constexpr int kBlockElements = 4 * Format::kPieces * Format::kWords * Format::kLanes;
   const std::int64_t row_bytes =
-      static_cast<std::int64_t>(x.inner /
-                                (32 * Format::kPieces * Format::kWords / 8 * Format::kLanes)) *
-      Format::kBlockBytes;
-  const int chunks = (x.inner + Format::kChunk - 1) / Format::kChunk;
+      static_cast<std::int64_t>(x.inner / kBlockElements) * Format::kBlockBytes;
   const int stride = kMatvecWarps * static_cast<int>(gridDim.x), total = tasks.total();
   const int first = warp * static_cast<int>(gridDim.x) + static_cast<int>(blockIdx.x);
-  const int steps = first < total ? ((total - first + stride - 1) / stride) * chunks : 0;
-  std::uint8_t* const ring = shared + warp * Place::kWarpBytes;
-
-  // Brings the rows' bytes of one chunk; where they begin in shared memory is where they do in 16 bytes of the file.
-  int fetched = 0, fetch_chunk = 0, fetch_task = first;
-  MatvecRows fetch_rows{};
-  auto fetch = [&] {
-    if (fetched < steps) {
-      if (fetch_chunk == 0) fetch_rows = tasks.rows(fetch_task, row_bytes);
-      std::uint8_t* const stage = ring + fetched % Place::kStages * 2 * Place::kRowBytes;
-      const std::int64_t at = static_cast<std::int64_t>(fetch_chunk) * Place::kChunkBytes;
-      const int bytes =
-          static_cast<int>(min(row_bytes - at, static_cast<std::int64_t>(Place::kChunkBytes)));
-#pragma unroll
-      for (int r = 0; r < 2; ++r) {
-        if (r == 1 && !fetch_rows.second) break;
-        const std::byte* from = fetch_rows.row[r] + at;
-        const int before = static_cast<int>(reinterpret_cast<std::uintptr_t>(from) & 15);
-        for (int b = 16 * lane; b < before + bytes; b += 16 * 32)
-          copy16(stage + r * Place::kRowBytes + b, from - before + b);
-      }
-      ++fetched;
-      if (++fetch_chunk == chunks) {
-        fetch_chunk = 0;
-        fetch_task += stride;
-      }
-    }
-    commit_copies();
-  };
-  for (int i = 0; i < Place::kStages - 1; ++i) fetch();
+  std::uint8_t* const ring = shared + warp * stages * Place::kStageBytes;
+  Fetcher<dtype> fetcher(tasks, row_bytes, ring, stages, first, stride);
+  for (int i = 0; i < stages - 1; ++i) fetcher.fetch();
   if (x.rows == nullptr) wait_for_earlier();
 
-  int task = first, chunk = 0;
-  MatvecRows rows{};
-  float sums[2][columns] = {};
-  for (int step = 0; step < steps; ++step) {
-    if (chunk == 0) rows = tasks.rows(task, row_bytes);
-    wait_copies<Place::kStages - 2>();
-    __syncwarp();
-    fetch();  // into the stage that all lanes have finished with
-    const std::uint8_t* const stage = ring + step % Place::kStages * 2 * Place::kRowBytes;
-    const int begin = chunk * Format::kChunk;
-    if (begin + Format::offset(lane, 0) < x.inner) {
-      const std::int64_t at = static_cast<std::int64_t>(chunk) * Place::kChunkBytes;
+  const int in_row = lane / Format::kLanes * Format::kBlockBytes, part = lane % Format::kLanes;
+  const int offset = Format::offset(lane);
+  const QuantizedColumns lane_activations{activations.q + offset, activations.scale + offset / 32,
+                                          activations.sum + offset / 32};
+  int stage = 0;
+  for (int task = first; task < total; task += stride) {
+    const MatvecRows rows = tasks.rows(task, row_bytes);
+    int place[2];
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      place[r] = r * Place::kRowBytes + in_row +
+                 static_cast<int>(reinterpret_cast<std::uintptr_t>(rows.row[r]) & 15);
+    }
+    float sums[2][columns] = {};
+    for (int begin = 0; begin < x.inner; begin += Format::kChunk) {
+      const bool inside = begin + offset < x.inner;
+      Activations<dtype> column;
+      if (inside) column.load(lane_activations, begin);
+      wait_copies_to(stages - 2);
+      __syncwarp();
+      fetcher.fetch();  // into the stage that all lanes have finished with
+      const std::uint8_t* const bytes = ring + stage * Place::kStageBytes;
+      if (++stage == stages) stage = 0;
+      if (!inside) continue;
       Format unit[2];
 #pragma unroll
-      for (int r = 0; r < 2; ++r) {
-        const int before =
-            static_cast<int>(reinterpret_cast<std::uintptr_t>(rows.row[r] + at) & 15);
-        unit[r].load(
-            stage + r * Place::kRowBytes + before + lane / Format::kLanes * Format::kBlockBytes,
-            lane % Format::kLanes);
-      }
+      for (int r = 0; r < 2; ++r) unit[r].load(bytes + place[r], part);
 #pragma unroll
       for (int c = 0; c < columns; ++c) {
         if (c >= tokens) break;
+        if (c > 0) column.load(lane_activations, static_cast<std::int64_t>(c) * x.inner + begin);
 #pragma unroll
-        for (int piece = 0; piece < Format::kPieces; ++piece) {
-          const std::int64_t from =
-              static_cast<std::int64_t>(c) * x.inner + begin + Format::offset(lane, piece);
-          int dots[2] = {};
-#pragma unroll
-          for (int quad = 0; quad < Format::kWords / 4; ++quad) {
-            const int4 v = *reinterpret_cast<const int4*>(activations.q + from + 16 * quad);
-            const int values[4] = {v.x, v.y, v.z, v.w};
-#pragma unroll
-            for (int r = 0; r < 2; ++r) {
-#pragma unroll
-              for (int j = 0; j < 4; ++j)
-                dots[r] =
-                    __dp4a(static_cast<int>(unit[r].q[piece][4 * quad + j]), values[j], dots[r]);
-            }
-          }
-          const float scale = activations.scale[from / 32];
-          const float sum = Format::kMin ? activations.sum[from / 32] : 0.0f;
-#pragma unroll
-          for (int r = 0; r < 2; ++r) {
-            sums[r][c] += unit[r].d[piece] * scale * static_cast<float>(dots[r]);
-            if constexpr (Format::kMin) sums[r][c] += unit[r].m[piece] * sum;
-          }
-        }
+        for (int r = 0; r < 2; ++r) sums[r][c] += column.dot(unit[r]);
       }
     }
-    if (++chunk < chunks) continue;
 #pragma unroll
     for (int c = 0; c < columns; ++c) {
       if (c >= tokens) break;
       const float a = warp_sum(sums[0][c]), b = warp_sum(sums[1][c]);
       if (lane == 0) tasks.store(rows, c, a, b);
-      sums[0][c] = sums[1][c] = 0;
     }
-    chunk = 0;
-    task += stride;
   }
 }
 
 template <Dtype dtype, int columns>
 void launch_columns(const Matvec& matvec) {
-  constexpr int kBytes = Layout<dtype>::kSharedBytes;
-  static_assert(kBytes <= 99 * 1024, "more than a block has on every supported device");
+  const int stages = Layout<dtype>::stages(matvec.device, columns);
+  const int bytes = stages * kMatvecWarps * Layout<dtype>::kStageBytes;
   const auto kernel = quantized_matvec_kernel<dtype, columns>;
-  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes),
-        "matmul");
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes), "matmul");
   const MatvecTasks tasks = tasks_of(matvec);
-  launch_chained(
-      {matvec_blocks(tasks, matvec, 2), kThreads, kBytes, matvec.stream, matvec.device.chains()},
-      kernel, tasks, matvec.columns, matvec.quantized);
+  launch_chained({matvec_blocks(tasks, matvec, Layout<dtype>::blocks(columns)), kThreads,
+                  static_cast<std::size_t>(bytes), matvec.stream, matvec.device.chains()},
+                 kernel, tasks, matvec.columns, matvec.quantized, stages);
 }
 
 template <Dtype dtype>

@@ -40,8 +40,8 @@ struct Unit32 {
   static constexpr bool kMin = has_min;
   std::uint32_t q[1][8];
   float d[1], m[1];
-  // Of the first weight of a piece in the chunk.
-  __device__ static int offset(int lane, int /*piece*/) { return 32 * lane; }
+  // Of the first weight in the chunk; pieces are 32 apart.
+  __device__ static int offset(int lane) { return 32 * lane; }
 
   __device__ void set_nibbles(const std::uint32_t* words) {
 #pragma unroll
@@ -118,7 +118,7 @@ struct UnitKAffine {
   static constexpr bool kMin = true;
   std::uint32_t q[2][8];
   float d[2], m[2];
-  __device__ static int offset(int lane, int piece) { return 64 * lane + 32 * piece; }
+  __device__ static int offset(int lane) { return 64 * lane; }
 
   __device__ void set_scales(const std::uint8_t* block, int part) {
     const uint4 head = *reinterpret_cast<const uint4*>(block);
@@ -186,8 +186,8 @@ struct Unit<Dtype::q6_k> {
   static constexpr bool kMin = false;
   std::uint32_t q[4][4];
   float d[4], m[4];
-  __device__ static int offset(int lane, int piece) {
-    return 256 * (lane / 4) + 128 * (lane % 4 / 2) + 32 * piece + 16 * (lane % 2);
+  __device__ static int offset(int lane) {
+    return 256 * (lane / 4) + 128 * (lane % 4 / 2) + 16 * (lane % 2);
   }
 
   __device__ void load(const std::uint8_t* block, int part) {
