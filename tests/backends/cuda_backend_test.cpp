@@ -8,6 +8,7 @@
 
 #include "backends/cpu/cpu_backend.h"
 #include "graph/error.h"
+#include "ops/reference_backend.h"
 #include "tests/backends/conformance.h"
 #include "tests/gpu_backends.h"
 #include "tests/models/test_model.h"
@@ -29,13 +30,13 @@ TEST_CASE("the CUDA backend computes what the reference code computes") {
   }
 }
 
-// Fused and chained launches, which single ops do not show. Token by token both sides round activations to the same
-// 8 bits; sums in another order move some by a step.
-TEST_CASE("quantized models decode on CUDA as they do on the CPU") {
+// Fused and chained launches, which single ops do not show. Activations of 8 bits cost some percent on models this
+// small, and a step here or there changes which: both backends are held against exact products.
+TEST_CASE("quantized models decode on CUDA as closely as on the CPU") {
   const test::TemporaryFolder folder;
   const std::vector<Token> tokens = test::some_tokens(40);
   for (const auto& backend : test::gpu_backends()) {
-    for (const std::string name : {"l2a-qwen3-tiny", "l2a-llama-widen", "qwen2-tiny"}) {
+    for (const std::string name : {"qwen3-tiny", "llama-tiny", "qwen2-tiny"}) {
       CAPTURE(name);
       ConvertOptions options;
       options.source = test::checkpoint(name);
@@ -43,7 +44,7 @@ TEST_CASE("quantized models decode on CUDA as they do on the CPU") {
       options.type = Dtype::q8_0;
       convert_checkpoint(options);
       std::vector<std::vector<float>> logits;
-      for (const auto& on : {backend, make_cpu_backend()}) {
+      for (const auto& on : {backend, make_cpu_backend(), make_reference_backend()}) {
         const auto model = Model::load(GgufFile::open(options.target), on);
         SessionOptions session_options;
         session_options.context = 40;
@@ -51,7 +52,10 @@ TEST_CASE("quantized models decode on CUDA as they do on the CPU") {
         Session session(model, on, {}, session_options);
         logits.push_back(test::logits_of(session, tokens, 1));
       }
-      CHECK(test::relative_error(logits[0], logits[1]) < 1e-2);
+      const double cuda_error = test::relative_error(logits[0], logits[2]);
+      const double cpu_error = test::relative_error(logits[1], logits[2]);
+      CHECK(cpu_error < 5e-2);
+      CHECK(cuda_error < 1.5 * cpu_error);
     }
   }
 }

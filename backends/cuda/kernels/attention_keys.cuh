@@ -22,20 +22,24 @@ struct AttentionArguments {
   __host__ __device__ int group() const { return query_heads / key_heads; }
 };
 
-// Start of the keys or values of a position for one head.
+// Where the keys and values of a position lie for one head.
 template <class T>
-__device__ inline const T* key_row(const AttentionArguments& a, const void* cache,
-                                   const void* fresh, int start, int position, int head) {
-  const void* base = cache;
+struct KeyValue {
+  const T *key, *value;
+};
+template <class T>
+__device__ inline KeyValue<T> key_value(const AttentionArguments& a, int start, int position,
+                                        int head) {
+  const bool fresh = a.fresh_keys != nullptr && position >= start;
   int slot = position;
-  if (fresh != nullptr && position >= start) {
-    base = fresh;
+  if (fresh) {
     slot = position - start;
   } else if (position >= a.capacity) {
     slot = a.cache_sinks + (position - a.cache_sinks) % (a.capacity - a.cache_sinks);
   }
-  return static_cast<const T*>(base) +
-         (static_cast<std::int64_t>(slot) * a.key_heads + head) * a.dim;
+  const std::int64_t at = (static_cast<std::int64_t>(slot) * a.key_heads + head) * a.dim;
+  return {static_cast<const T*>(fresh ? a.fresh_keys : a.keys) + at,
+          static_cast<const T*>(fresh ? a.fresh_values : a.values) + at};
 }
 
 // Whether a Rows lists the token.

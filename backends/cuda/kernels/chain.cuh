@@ -34,6 +34,11 @@ struct ChainLaunch {
 template <class... Parameters, class... Arguments>
 void launch_chained(const ChainLaunch& launch, void (*kernel)(Parameters...),
                     Arguments&&... arguments) {
+  // All with the largest share of shared memory: a multiprocessor that has to change the share first waits until it is
+  // empty, and nothing overlaps.
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
+                             cudaSharedmemCarveoutMaxShared),
+        "launching a kernel");
   cudaLaunchAttribute attribute{};
   attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
   attribute.val.programmaticStreamSerializationAllowed = 1;

@@ -82,12 +82,9 @@ __global__ void __launch_bounds__(kThreads, 2)
         // What no row sees is zero: a weight of zero must not meet a NaN.
         const bool there = units.wanted(key);
         const int position = there ? key : last;
-        copy16_or_zero(keys + place(in_unit, part),
-                       key_row<T>(a, a.keys, a.fresh_keys, start, position, head) + 8 * part,
-                       there);
-        copy16_or_zero(values + place(in_unit, part),
-                       key_row<T>(a, a.values, a.fresh_values, start, position, head) + 8 * part,
-                       there);
+        const auto from = key_value<T>(a, start, position, head);
+        copy16_or_zero(keys + place(in_unit, part), from.key + 8 * part, there);
+        copy16_or_zero(values + place(in_unit, part), from.value + 8 * part, there);
       }
     }
     commit_copies();

@@ -26,8 +26,7 @@ __global__ void __launch_bounds__(32 * kWarps) plain_attention_kernel(AttentionA
   const int count = sinks_end + view.position + 1 - view.begin;
   for (int n = warp; n < count; n += kWarps) {
     const int key = n < sinks_end ? n : view.begin + n - sinks_end;
-    const T* k = key_row<T>(a, a.keys, a.fresh_keys, start, key, key_head);
-    const T* v = key_row<T>(a, a.values, a.fresh_values, start, key, key_head);
+    const auto [k, v] = key_value<T>(a, start, key, key_head);
     float dot = 0;
 #pragma unroll
     for (int i = 0; i < kEach; ++i) {

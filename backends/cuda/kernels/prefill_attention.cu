@@ -2,7 +2,7 @@
 //
 // A block takes 128 rows of one key head, where a row is a (token, query head) pair, so that all heads of the group
 // share the keys it reads; routed rows are simply the tokens that the Rows lists. Four warps of 32 rows each go through
-// the keys in blocks of 64, two in shared memory at a time, with a running softmax in registers (arXiv 2307.08691).
+// the keys in blocks of 32 or 64, two in shared memory at a time, with a running softmax in registers (arXiv 2307.08691).
 // Queries stay in shared memory: their registers hold the output. Blocks with the most keys start first.
 #include "backends/cuda/kernels/attention_keys.cuh"
 #include "backends/cuda/kernels/attention_parts.h"
@@ -13,18 +13,21 @@ namespace {
 
 constexpr int kWarps = 4, kThreads = 32 * kWarps;
 constexpr int kRowTiles = 2;  // of 16, a warp
-constexpr int kRows = kWarps * kRowTiles * 16, kKeys = 64;
+constexpr int kRows = kWarps * kRowTiles * 16;
+// Keys of a block: what the registers hold beside the output.
+template <int dim>
+constexpr int kKeysOf = dim == 128 ? 32 : 64;
 static_assert(kRows == kThreads, "a thread looks up one row");
 constexpr float kLog2e = 1.4426950408889634f;
 
 template <int dim>
 constexpr int shared_bytes() {
-  return (kRows + 2 * 2 * kKeys) * 2 * dim;
+  return (kRows + 2 * 2 * kKeysOf<dim>)*2 * dim;
 }
 
 template <class T, int dim>
 __global__ void __launch_bounds__(kThreads, 2) prefill_attention_kernel(AttentionArguments a) {
-  constexpr int kRowBytes = 2 * dim, kParts = dim / 8;
+  constexpr int kRowBytes = 2 * dim, kParts = dim / 8, kKeys = kKeysOf<dim>;
   extern __shared__ __align__(128) std::uint8_t shared[];
   __shared__ RowView view_of[kRows];
   __shared__ int begin_of[kWarps], last_of[kWarps], mask_from_of[kWarps], mask_to_of[kWarps];
@@ -92,18 +95,15 @@ __global__ void __launch_bounds__(kThreads, 2) prefill_attention_kernel(Attentio
       std::uint8_t* const keys = ring + block % 2 * 2 * kKeys * kRowBytes;
       std::uint8_t* const values = keys + kKeys * kRowBytes;
       const int first = blocks.key(block), part = thread % kParts;
-#pragma unroll 4
+#pragma unroll 1
       for (int i = 0; i < kKeys * kParts / kThreads; ++i) {
         const int in_block = thread / kParts + i * (kThreads / kParts), key = first + in_block;
         // What no row sees is zero: a weight of zero must not meet a NaN.
         const bool there = blocks.wanted(key);
         const int position = there ? key : last;
-        copy16_or_zero(keys + place(in_block, part),
-                       key_row<T>(a, a.keys, a.fresh_keys, start, position, head) + 8 * part,
-                       there);
-        copy16_or_zero(values + place(in_block, part),
-                       key_row<T>(a, a.values, a.fresh_values, start, position, head) + 8 * part,
-                       there);
+        const auto from = key_value<T>(a, start, position, head);
+        copy16_or_zero(keys + place(in_block, part), from.key + 8 * part, there);
+        copy16_or_zero(values + place(in_block, part), from.value + 8 * part, there);
       }
     }
     commit_copies();
