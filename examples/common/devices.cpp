@@ -84,15 +84,24 @@ int best_device(const std::vector<Gpu>& devices) {
 }
 
 std::shared_ptr<Backend> make_best(int device, int threads) {
+  std::vector<std::string> failures;
+  const auto announce = [&](const char* instead) {
+    for (const std::string& failure : failures) {
+      print_error("note", concat(failure, "; running on ", instead, " instead"));
+    }
+  };
   for (const GpuBackend& gpu : gpu_backends()) {
     const int chosen = device >= 0 ? device : best_device(gpu.devices());
     if (chosen < 0) continue;
     try {
-      return gpu.make(chosen);
+      auto backend = gpu.make(chosen);
+      announce(gpu.name);
+      return backend;
     } catch (const Error& error) {
-      print_error("note", concat(error.what(), "; trying what is left"));
+      failures.emplace_back(error.what());
     }
   }
+  announce("the CPU");
   return make_cpu_backend({threads, std::nullopt});
 }
 
