@@ -24,6 +24,10 @@ TEST_CASE("the CUDA backend computes what the reference code computes") {
     const char* only = std::getenv("L2A_CONFORMANCE_CASES");
     for (const test::ConformanceCase& one : test::conformance_cases()) {
       if (only != nullptr && one.name.find(only) == std::string::npos) continue;
+      // Caches of blocks are refused.
+      if (one.name.find("q8_0") != std::string::npos && !one.name.starts_with("matmul") &&
+          !one.name.starts_with("row_lookup"))
+        continue;
       const std::string difference = test::run_conformance(one, backend, tolerances);
       CHECK_MESSAGE(difference.empty(), one.name, ": ", difference);
     }

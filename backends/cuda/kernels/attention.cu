@@ -62,7 +62,8 @@ std::size_t workspace_bytes(const CudaCall& call) {
 }
 
 bool supports(std::span<const ValueInfo> inputs) {
-  return inputs[Attention::kQuery].shape[2] <= kMostDims;
+  return inputs[Attention::kQuery].shape[2] <= kMostDims &&
+         !dtype_info(inputs[Attention::kKeys].dtype).quantized;
 }
 
 void run(const CudaCall& call) {
