@@ -1,0 +1,25 @@
+# Compiles the kernels of products and of attention for Hopper and reads what the assembler says of them: everything
+# stays in registers. NVCC: the compiler; ROOT: the repository; WORK: a folder for the results; HOST: the host compiler.
+set(kernels quantized_matvec float_matvec half_product decode_attention prefill_attention)
+file(MAKE_DIRECTORY ${WORK})
+set(seen 0)
+foreach(kernel ${kernels})
+  execute_process(
+    COMMAND ${NVCC} -ccbin ${HOST} -std=c++20 -I${ROOT} -cubin -gencode arch=compute_90a,code=sm_90a -Xptxas -v
+      ${ROOT}/backends/cuda/kernels/${kernel}.cu -o ${WORK}/${kernel}.cubin
+    OUTPUT_VARIABLE said ERROR_VARIABLE said RESULT_VARIABLE result)
+  if(NOT result EQUAL 0)
+    message(FATAL_ERROR "${kernel}.cu does not compile: ${said}")
+  endif()
+  string(REGEX MATCHALL "[0-9]+ bytes stack frame, [0-9]+ bytes spill stores, [0-9]+ bytes spill loads" functions "${said}")
+  foreach(function ${functions})
+    math(EXPR seen "${seen} + 1")
+    if(NOT function STREQUAL "0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads")
+      message(SEND_ERROR "${kernel}.cu: ${function}")
+    endif()
+  endforeach()
+endforeach()
+if(seen EQUAL 0)
+  message(FATAL_ERROR "the assembler said nothing about registers")
+endif()
+message(STATUS "${seen} kernels, all in registers")
