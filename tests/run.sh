@@ -70,10 +70,10 @@ run_tests() {
 }
 
 check_with_gcc() {
-  begin_section "GCC: every warning an error, all tests; Vulkan on Mesa's lavapipe"
-  configure vulkan
-  build vulkan
-  run_tests vulkan
+  begin_section "GCC: every warning an error, all tests; Vulkan on Mesa's lavapipe, CUDA compiled where nvcc is"
+  configure all
+  build all
+  run_tests all
 }
 
 check_with_sanitizers() {
@@ -94,7 +94,7 @@ check_with_clang() {
 check_presets() {
   local preset
   begin_section "Presets: each configures on this machine"
-  for preset in cpu cuda all; do
+  for preset in cpu vulkan cuda; do
     say "$preset"
     configure "$preset"
   done
