@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "backends/vulkan/kernel.h"
+#include "backends/vulkan/limits.h"
 #include "graph/error.h"
 
 namespace l2a {
@@ -176,6 +177,9 @@ class VulkanBackend final : public Backend {
     auto buffer = std::make_shared<VulkanBuffer>(*this, shared_, bytes.size());
     buffer->upload(0, bytes);
     return buffer;
+  }
+  Limits measure_limits() override {
+    return vulkan::measure_limits(shared_->device, shared_->pipelines);
   }
   std::unique_ptr<Executable> compile(const std::shared_ptr<const Graph>& graph,
                                       std::span<const NodeId> nodes,

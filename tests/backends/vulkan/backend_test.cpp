@@ -95,6 +95,15 @@ TEST_CASE("a plan on Vulkan tells what each node took") {
   for (const float value : small.result()) CHECK(value == doctest::Approx(1));
 }
 
+TEST_CASE("the limits of a Vulkan device are measured") {
+  ValidatedBackend vulkan;
+  const Limits limits = vulkan.backend()->measure_limits();
+  CHECK(limits.read_bytes > 1e7);
+  CHECK(limits.read_bytes < 1e14);
+  CHECK(limits.float_operations > 1e7);
+  CHECK(limits.float_operations < 1e16);
+}
+
 TEST_CASE("new memory is zero, mapped or not, and copies stay within it") {
   for (const bool map : {true, false}) {
     VulkanOptions options;

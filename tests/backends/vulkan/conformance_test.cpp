@@ -9,10 +9,13 @@ using namespace l2a;
 
 namespace {
 
+// It multiplies quantized weights with activations as they are.
+constexpr test::Tolerances kTolerances{.quantized = 1e-5};
+
 void check_conformance(const VulkanOptions& options) {
   test::ValidatedBackend vulkan(options);
   for (const test::ConformanceCase& one : test::conformance_cases()) {
-    const std::string difference = test::run_conformance(one, vulkan.backend());
+    const std::string difference = test::run_conformance(one, vulkan.backend(), kTolerances);
     CHECK_MESSAGE(difference.empty(), one.name, ": ", difference);
   }
 }
