@@ -1,6 +1,7 @@
 #include "backends/cuda/lowering.h"
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <optional>
 
@@ -121,9 +122,11 @@ class Lowering {
         std::max(lowered_.activation_bytes, QuantizedColumns::bytes(tokens, inner));
   }
 
-  // The products of the same activations, which are quantized if they are not yet. A product's `out` is an offset into
-  // the heads where `into_heads` says so.
-  void matvec(std::size_t i, std::span<const Product> products, bool is_gated, bool into_heads) {
+  // The products of the same activations, which are quantized if they are not yet. With `places`,
+  // each goes to its place among the heads.
+  using Places = std::array<std::size_t, Matvec::kMaxProducts>;  // bytes from the start
+  void matvec(std::size_t i, std::span<const Product> products, bool is_gated,
+              const std::optional<Places>& places = std::nullopt) {
     Matvec call;
     call.dtype = in(i, Matmul::kWeight).dtype;
     call.columns = columns_of(i);
@@ -136,8 +139,9 @@ class Lowering {
     if (quantized) quantize(i);
     step(i, [=](const Scratch& scratch) {
       Matvec matvec = call;
-      if (into_heads) {
-        for (Product& one : matvec.products) one.out = place_in(scratch.heads, one.out);
+      if (places) {
+        for (std::size_t p = 0; p < places->size(); ++p)
+          matvec.products[p].out = head_at(scratch, (*places)[p]);
       }
       if (!quantized) return float_matvec(matvec);
       matvec.quantized =
@@ -145,8 +149,8 @@ class Lowering {
       quantized_matvec(matvec);
     });
   }
-  static float* place_in(std::byte* memory, float* offset) {
-    return reinterpret_cast<float*>(memory + reinterpret_cast<std::uintptr_t>(offset));
+  static float* head_at(const Scratch& scratch, std::size_t place) {
+    return reinterpret_cast<float*>(scratch.heads + place);
   }
 
   void quantize(std::size_t i) {
@@ -243,7 +247,7 @@ class Lowering {
       }
     }
     one.out = reinterpret_cast<float*>(out->data);
-    matvec(i, {&one, 1}, false, false);
+    matvec(i, {&one, 1}, false);
     written(i + taken - 1);
     return taken;
   }
@@ -259,7 +263,7 @@ class Lowering {
     const Product products[] = {
         product_of(gate, reinterpret_cast<float*>(operands_[silu].output.data)),
         product_of(up, nullptr)};
-    matvec(gate, products, true, false);
+    matvec(gate, products, true);
     written(silu);
     return 3;
   }
@@ -341,39 +345,48 @@ class Lowering {
       call.query_out = reinterpret_cast<float*>(operands_[query->last].output.data);
     }
 
-    // Products of one type go together.
+    // Where each projection goes among the heads.
+    struct Placed {
+      const Projection* projection;
+      HeadPart* part;
+      std::size_t place = 0;
+    };
+    std::vector<Placed> parts = {{&*key, &call.key}, {&*value, &call.value}};
+    if (query) parts.push_back({&*query, &call.query});
     std::size_t used = 0;
-    std::vector<std::pair<const Projection*, HeadPart*>> parts = {{&*key, &call.key},
-                                                                  {&*value, &call.value}};
-    if (query) parts.insert(parts.begin(), {&*query, &call.query});
-    std::vector<Product> products;
-    for (auto& [projected, part] : parts) {
-      part->x = reinterpret_cast<const float*>(used);
-      if (projected->bias != nullptr) part->bias = address<float>(*projected->bias);
-      if (projected->norm != nullptr) part->norm = address<float>(*projected->norm);
-      products.push_back(product_of(projected->matmul, reinterpret_cast<float*>(used)));
-      const std::size_t bytes = static_cast<std::size_t>(call.tokens) *
-                                static_cast<std::size_t>(products.back().outer) * sizeof(float);
+    for (Placed& one : parts) {
+      if (one.projection->bias != nullptr) one.part->bias = address<float>(*one.projection->bias);
+      if (one.projection->norm != nullptr) one.part->norm = address<float>(*one.projection->norm);
+      one.place = used;
+      const Shape& weight = in(one.projection->matmul, Matmul::kWeight).shape;
+      const std::size_t bytes = dtype_bytes(Dtype::f32, call.tokens * weight[0]);
       used += (bytes + kAlign - 1) / kAlign * kAlign;
     }
     lowered_.head_bytes = std::max(lowered_.head_bytes, used);
+
+    // Products of one type go together.
     std::vector<bool> done(parts.size());
     for (std::size_t p = 0; p < parts.size(); ++p) {
       if (done[p]) continue;
-      const Dtype dtype = in(parts[p].first->matmul, Matmul::kWeight).dtype;
+      const Dtype dtype = in(parts[p].projection->matmul, Matmul::kWeight).dtype;
       std::vector<Product> together;
+      Places places{};
       for (std::size_t other = p; other < parts.size(); ++other) {
-        if (in(parts[other].first->matmul, Matmul::kWeight).dtype != dtype) continue;
-        together.push_back(products[other]);
+        const std::size_t matmul = parts[other].projection->matmul;
+        if (in(matmul, Matmul::kWeight).dtype != dtype) continue;
+        places[together.size()] = parts[other].place;
+        together.push_back(product_of(matmul, nullptr));
         done[other] = true;
       }
-      matvec(parts[p].first->matmul, together, false, true);
+      matvec(parts[p].projection->matmul, together, false, places);
     }
+    const std::size_t key_place = parts[0].place, value_place = parts[1].place;
+    const std::size_t query_place = query ? parts[2].place : 0;
     step(key->last, [=, device = device_, stream = stream_](const Scratch& scratch) {
       FinishHeads with_scratch = call;
-      for (HeadPart* part : {&with_scratch.query, &with_scratch.key, &with_scratch.value}) {
-        part->x = place_in(scratch.heads, const_cast<float*>(part->x));
-      }
+      with_scratch.key.x = head_at(scratch, key_place);
+      with_scratch.value.x = head_at(scratch, value_place);
+      with_scratch.query.x = head_at(scratch, query_place);
       finish_heads(with_scratch, device, stream);
     });
     const std::size_t end = query ? query->next : second + 1;
