@@ -15,6 +15,7 @@ Tuning tuning_for(const PhysicalDevice& physical, bool as_gpu) {
     tuning.workgroup = std::max(tuning.workgroup, tuning.subgroup);
     return tuning;
   }
+  tuning.gpu = false;
   tuning.workgroup = tuning.subgroup;
   tuning.matvec_rows = 4;
   tuning.matvec_row_a_lane = 1;

@@ -19,6 +19,7 @@ namespace l2a::vulkan {
 // lane's load is its own, shared memory is memory, and a barrier suspends a coroutine, so that groups
 // are one subgroup wide and tiles are deep in registers.
 struct Tuning {
+  bool gpu = true;
   std::uint32_t subgroup = 32;
   std::uint32_t workgroup = 256;        // lanes of element-wise kernels and reductions
   std::uint32_t matvec_rows = 2;        // weight rows of a subgroup, or of a lane

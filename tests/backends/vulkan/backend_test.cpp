@@ -96,7 +96,9 @@ TEST_CASE("a plan on Vulkan tells what each node took") {
 }
 
 TEST_CASE("the limits of a Vulkan device are measured") {
-  ValidatedBackend vulkan;
+  VulkanOptions options;
+  options.tune_as_gpu = true;
+  ValidatedBackend vulkan(options);
   const Limits limits = vulkan.backend()->measure_limits();
   CHECK(limits.read_bytes > 1e7);
   CHECK(limits.read_bytes < 1e14);
