@@ -39,8 +39,7 @@ constexpr const char* kExamples =
     "  l2a-bench model.gguf -o json | jq '.[] | {n_prompt, n_gen, median_ts}'";
 
 struct Options {
-  std::string path;
-  l2a::BackendOptions backend;
+  l2a::ModelOptions model;
   std::vector<std::int64_t> prompts = {512}, generated = {128}, depths = {0};
   std::vector<int> threads = {0};
   std::vector<std::string> cache_types = {"f16"};
@@ -58,8 +57,10 @@ struct Options {
   }
   // What is wrong with the options together; empty when nothing is.
   std::string conflict() const {
-    if (path.empty() == random.shape.empty())
+    if (model.path.empty() == random.shape.empty())
       return "either MODEL or --shape is needed, for a file or for random weights";
+    if (!random.shape.empty() && (model.gpu_layers || model.device_memory))
+      return "--gpu-layers and --device-memory go with a file; random weights are on one backend";
     const auto zero = [](std::int64_t count) { return count == 0; };
     if (std::all_of(prompts.begin(), prompts.end(), zero) &&
         std::all_of(generated.begin(), generated.end(), zero))
@@ -104,25 +105,23 @@ class Bench {
 
   void run() {
     for (const int threads : options_.threads) {
-      const auto backend = l2a::make_backend(options_.backend, threads);
+      const l2a::PlacedModel placed = load(threads);
       limits_ = {};
       limits_age_.reset();
-      progress_.update(done_, total_, "loading");
-      const auto model = load({backend, {}});
       for (const std::string& type : options_.cache_types) {
         l2a::BenchResult head;
-        head.model = options_.path.empty()
+        head.model = options_.model.path.empty()
                          ? random_name()
-                         : std::filesystem::path(options_.path).filename().string();
-        head.architecture = model->config().architecture;
-        head.backend = std::string(backend->name());
+                         : std::filesystem::path(options_.model.path).filename().string();
+        head.architecture = placed.model->config().architecture;
+        head.backend = std::string(placed.backend->name());
         head.threads = threads;
         head.cache_type = type;
-        if (model->config().l2a) head.route = options_.route;
+        if (placed.model->config().l2a) head.route = options_.route;
         head.chunk = options_.chunk;
-        head.weight_bytes = model->weight_bytes();
-        head.integer_products = l2a::dtype_info(model->layer(0).gate.dtype).quantized;
-        run_tests(model, backend, head);
+        head.weight_bytes = placed.model->weight_bytes();
+        head.integer_products = l2a::dtype_info(placed.model->layer(0).gate.dtype).quantized;
+        run_tests(placed, head);
       }
     }
     progress_.clear();
@@ -130,31 +129,48 @@ class Bench {
   }
 
  private:
-  std::shared_ptr<const l2a::Model> load(l2a::Placement placement) const {
-    if (!options_.path.empty())
-      return l2a::Model::load(l2a::GgufFile::open(options_.path), std::move(placement));
-    return l2a::Model::load(l2a::RandomModel(options_.random), std::move(placement));
+  l2a::PlacedModel load(int threads) {
+    l2a::ModelOptions options = options_.model;
+    options.threads = threads;
+    auto backend = l2a::make_backend(options.backend, threads);
+    progress_.update(done_, total_, "loading");
+    if (options.path.empty()) {
+      auto model = l2a::Model::load(l2a::RandomModel(options_.random), {backend, {}});
+      return {std::move(backend), {}, std::move(model)};
+    }
+    // Placed so that there is room for the largest of the caches.
+    const auto bytes = [](const std::string& type) {
+      return l2a::dtype_bytes(l2a::dtype_from_name(type).value(), 32);
+    };
+    const std::string largest =
+        *std::max_element(options_.cache_types.begin(), options_.cache_types.end(),
+                          [&](const auto& a, const auto& b) { return bytes(a) < bytes(b); });
+    progress_.clear();
+    return l2a::place_model(options, l2a::open_file(options), session_options(largest),
+                            l2a::LogitsOf::last, std::move(backend));
   }
 
   std::string random_name() const { return l2a::RandomModel(options_.random).name(); }
 
-  void run_tests(const std::shared_ptr<const l2a::Model>& model,
-                 const std::shared_ptr<l2a::Backend>& backend, const l2a::BenchResult& head) {
-    l2a::SessionOptions session_options;
-    session_options.chunk = options_.chunk;
-    session_options.cache_dtype = l2a::dtype_from_name(head.cache_type).value();
-    session_options.forced_share = options_.forced_share();
-    for (const Test& test : tests_) {
-      session_options.context =
-          std::max(session_options.context, test.depth + test.prompt + test.generated);
-    }
-    l2a::Session session(model, backend, {}, session_options);
+  l2a::SessionOptions session_options(const std::string& cache_type) const {
+    l2a::SessionOptions options;
+    options.chunk = options_.chunk;
+    options.cache_dtype = l2a::dtype_from_name(cache_type).value();
+    options.forced_share = options_.forced_share();
+    for (const Test& test : tests_)
+      options.context = std::max(options.context, test.depth + test.prompt + test.generated);
+    return options;
+  }
+
+  void run_tests(const l2a::PlacedModel& placed, const l2a::BenchResult& head) {
+    l2a::Session session(placed.model, placed.backend, placed.fallbacks,
+                         session_options(head.cache_type));
     for (const Test& test : tests_) {
       l2a::BenchResult result = head;
       result.prompt = test.prompt;
       result.generated = test.generated;
       result.depth = test.depth;
-      measure(session, *backend, result);
+      measure(session, *placed.backend, result);
       progress_.clear();
       l2a::print(report_.add(result));
     }
@@ -286,7 +302,7 @@ void add_random_options(CLI::App& app, Options& options) {
 }
 
 void add_options(CLI::App& app, Options& options) {
-  app.add_option("MODEL", options.path, "GGUF file, as l2a-convert writes")
+  app.add_option("MODEL", options.model.path, "GGUF file, as l2a-convert writes")
       ->check(l2a::not_empty())
       ->option_text("FILE.gguf");
   const auto tokens = CLI::Range(0, 1 << 28);
@@ -305,7 +321,8 @@ void add_options(CLI::App& app, Options& options) {
   add_list(app, "--type-kv", options.cache_types, "Types of the KV caches")
       ->check(CLI::IsMember({"f32", "f16", "bf16", "q8_0"}))
       ->option_text("f32|f16|bf16|q8_0,... [f16]");
-  l2a::add_backend_options(app, options.backend);
+  l2a::add_backend_options(app, options.model.backend);
+  l2a::add_placement_options(app, options.model);
   app.add_option(
          "--route", options.route,
          "Of L2A models: the tokens that the model routes, or a pseudo-random share of them\n"

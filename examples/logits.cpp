@@ -44,8 +44,8 @@ void run(const Options& options) {
   if (options.decode > count) {
     throw l2a::Error(concat("--decode ", options.decode, " is more than the ", count, " tokens"));
   }
-  const l2a::OpenModel open = l2a::open_model(options.model);
-  const l2a::ModelConfig& config = open.model->config();
+  const auto file = l2a::open_file(options.model);
+  const auto config = l2a::ModelConfig::from_gguf(*file);
   l2a::require_in_vocabulary(tokens, config.vocabulary, input.where);
   std::error_code ignored;
   if (std::filesystem::equivalent(options.out, options.model.path, ignored)) {
@@ -53,9 +53,10 @@ void run(const Options& options) {
   }
   l2a::SessionOptions session_options;
   session_options.context = count;
-  session_options.cache_dtype = open.cache_dtype;
+  session_options.chunk = options.chunk;
+  session_options.cache_dtype = options.model.cache_dtype();
   session_options.keep_routes = true;
-  l2a::Session session(open.model, open.backend, open.fallbacks, session_options);
+  const auto session = l2a::open_session(options.model, file, session_options, l2a::LogitsOf::all);
 
   const std::int64_t routed_layers = config.l2a ? config.l2a->routed_layers() : 0;
   l2a::SafetensorsWriter writer(options.out);
@@ -70,7 +71,7 @@ void run(const Options& options) {
     const std::int64_t prompt_left = count - options.decode - begin;
     const std::int64_t size = prompt_left > 0 ? std::min(options.chunk, prompt_left) : 1;
     const std::span<const Token> piece(tokens.data() + begin, static_cast<std::size_t>(size));
-    const l2a::Evaluation step = session.step(piece, l2a::LogitsOf::all);
+    const l2a::Evaluation step = session->step(piece, l2a::LogitsOf::all);
     writer.write_values(step.logits);
     for (std::size_t layer = 0; layer < step.routes.size(); ++layer) {
       for (const std::int32_t token : step.routes[layer]) {

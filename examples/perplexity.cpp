@@ -98,11 +98,11 @@ class Evaluation {
  public:
   explicit Evaluation(const Options& options)
       : options_(options),
-        open_(l2a::open_model(options.model)),
+        file_(l2a::open_file(options.model)),
+        config_(l2a::ModelConfig::from_gguf(*file_)),
         pool_(options.model.threads > 0 ? options.model.threads : l2a::default_thread_count()),
-        scorer_(pool_, open_.model->config().vocabulary) {
-    const l2a::ModelConfig& config = open_.model->config();
-    if (!options.route_stats.empty()) l2a::require_router(config, options.model.path);
+        scorer_(pool_, config_.vocabulary) {
+    if (!options.route_stats.empty()) l2a::require_router(config_, options.model.path);
     read_chunks();
     compare_to_saved();
     open_outputs();
@@ -111,13 +111,16 @@ class Evaluation {
   void run() {
     l2a::SessionOptions session_options;
     session_options.context = chunks_.context;
-    session_options.cache_dtype = open_.cache_dtype;
+    session_options.chunk = imatrix_ ? kObservedStep : kStep;
+    session_options.cache_dtype = options_.model.cache_dtype();
     if (imatrix_) {
       session_options.observe_matmul = [&](const l2a::MatmulOperand& operand) {
         imatrix_->add(operand.weights, operand.columns, operand.values);
       };
     }
-    l2a::Session session(open_.model, open_.backend, open_.fallbacks, session_options);
+    const auto session =
+        l2a::open_session(options_.model, file_, session_options, l2a::LogitsOf::all);
+    backend_ = session->backend().name();
     // Without units, so that the estimate fits a terminal of 80 columns.
     l2a::Progress progress(!options_.quiet && !options_.json,
                            [](double tokens) { return concat(std::llround(tokens)); });
@@ -126,7 +129,7 @@ class Evaluation {
     progress.update(0, total, "tokens");
     for (std::int64_t i = 0; i < chunks_.count; ++i) {
       l2a::run_chunk(
-          session, chunks_.chunk(i), imatrix_ ? kObservedStep : kStep,
+          *session, chunks_.chunk(i), session_options.chunk,
           [&](const l2a::ScoredStep& step) { scorer_.add(step); },
           [&](std::int64_t tokens) {
             done += static_cast<std::uint64_t>(tokens);
@@ -134,14 +137,14 @@ class Evaluation {
             progress.update(done, total,
                             begun ? concat("perplexity ", fixed(perplexity(), 2)) : "tokens");
           });
-      routing_ += session.routing();
+      routing_ += session->routing();
     }
     progress.clear();
     seconds_ = progress.seconds();
     if (logits_) logits_->finish();
     if (imatrix_) imatrix_->finish();
     if (!options_.route_stats.empty())
-      l2a::write_route_stats(options_.route_stats, open_.model->config(), routing_);
+      l2a::write_route_stats(options_.route_stats, config_, routing_);
   }
 
   void print() const {
@@ -156,28 +159,27 @@ class Evaluation {
   static constexpr auto kReplace = nlohmann::ordered_json::error_handler_t::replace;
 
   void read_chunks() {
-    const l2a::ModelConfig& config = open_.model->config();
     std::vector<Token> tokens;
     std::optional<Token> bos;
     if (!options_.text.empty()) {
       const std::string text = l2a::read_text(options_.text);
       l2a::require_utf8(text, options_.text == "-" ? "standard input" : options_.text);
-      const l2a::Tokenizer tokenizer = l2a::open_tokenizer(*open_.file);
+      const l2a::Tokenizer tokenizer = l2a::open_tokenizer(*file_);
       if (tokenizer.data().add_bos) bos = tokenizer.data().bos;
       // As text, so that a document about chat templates does not open chats.
       tokens = tokenizer.encode(text, false);
       if (bos) tokens.insert(tokens.begin(), *bos);
-      l2a::require_in_vocabulary(tokens, config.vocabulary, options_.text);
+      l2a::require_in_vocabulary(tokens, config_.vocabulary, options_.text);
     } else {
       l2a::TokenInput input = l2a::read_tokens(options_.tokens);
-      l2a::require_in_vocabulary(input.tokens, config.vocabulary, input.where);
+      l2a::require_in_vocabulary(input.tokens, config_.vocabulary, input.where);
       tokens = std::move(input.tokens);
     }
     const std::int64_t context =
-        options_.context > 0 ? options_.context : std::min(kDefaultContext, config.context);
-    if (context > config.context && !options_.quiet) {
+        options_.context > 0 ? options_.context : std::min(kDefaultContext, config_.context);
+    if (context > config_.context && !options_.quiet) {
       l2a::print_error(kProgram, concat("warning: --context ", context, " is beyond the ",
-                                        config.context, " tokens that the model was trained for"));
+                                        config_.context, " tokens that the model was trained for"));
     }
     chunks_ = l2a::TextChunks::cut(tokens, context, options_.chunks, bos);
   }
@@ -189,7 +191,7 @@ class Evaluation {
       throw l2a::FileError(
           concat(options_.kl, ": was saved with ", what, " ", theirs, "; here it is ", ours));
     };
-    const std::int64_t vocabulary = open_.model->config().vocabulary;
+    const std::int64_t vocabulary = config_.vocabulary;
     if (saved_->vocabulary() != vocabulary)
       refuse("a vocabulary of", saved_->vocabulary(), vocabulary);
     if (saved_->context() != chunks_.context)
@@ -217,8 +219,7 @@ class Evaluation {
   // Before the work, so that a folder that cannot be written to is known at once.
   void open_outputs() {
     if (!options_.save_logits.empty()) {
-      logits_.emplace(options_.save_logits, chunks_.tokens, chunks_.context,
-                      open_.model->config().vocabulary);
+      logits_.emplace(options_.save_logits, chunks_.tokens, chunks_.context, config_.vocabulary);
       scorer_.save_to(&*logits_);
     }
     if (!options_.imatrix.empty()) {
@@ -270,8 +271,8 @@ class Evaluation {
   nlohmann::ordered_json json() const {
     nlohmann::ordered_json json = {
         {"model", std::filesystem::path(options_.model.path).filename().string()},
-        {"architecture", open_.model->config().architecture},
-        {"backend", std::string(open_.backend->name())},
+        {"architecture", config_.architecture},
+        {"backend", backend_},
         {"text", options_.source()},
         {"context", chunks_.context},
         {"chunks", chunks_.count},
@@ -300,7 +301,9 @@ class Evaluation {
   }
 
   const Options& options_;
-  l2a::OpenModel open_;
+  std::shared_ptr<const l2a::GgufFile> file_;
+  l2a::ModelConfig config_;
+  std::string backend_;
   l2a::ThreadPool pool_;
   l2a::Scorer scorer_;
   l2a::TextChunks chunks_;

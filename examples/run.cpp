@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <chrono>
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
@@ -18,6 +17,7 @@
 #include "examples/common/open_model.h"
 #include "examples/common/progress.h"
 #include "examples/common/text_input.h"
+#include "graph/stopwatch.h"
 #include "models/chat.h"
 
 namespace {
@@ -107,10 +107,11 @@ bool colour_on(int descriptor) {
 class Program {
  public:
   explicit Program(const Options& options) : options_(options) {
-    const auto start = std::chrono::steady_clock::now();
-    open_ = l2a::open_model(options.model);
-    tokenizer_ = std::make_unique<l2a::Tokenizer>(l2a::open_tokenizer(*open_.file));
-    load_seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    load_seconds_ = l2a::seconds_of([&] {
+      file_ = l2a::open_file(options.model);
+      config_ = l2a::ModelConfig::from_gguf(*file_);
+      tokenizer_ = std::make_unique<l2a::Tokenizer>(l2a::open_tokenizer(*file_));
+    });
     const std::string& chat_template = tokenizer_->data().chat_template;
     if (!options.raw && !chat_template.empty())
       format_ = l2a::ChatFormat::from_template(chat_template);
@@ -121,11 +122,10 @@ class Program {
   }
 
   int run() {
-    const l2a::ModelConfig& config = open_.model->config();
     const std::string& stats = options_.route_stats;
-    if (!stats.empty()) l2a::require_router(config, options_.model.path);
+    if (!stats.empty()) l2a::require_router(config_, options_.model.path);
     const int code = options_.chat ? chat() : once();
-    if (!stats.empty()) l2a::write_route_stats(stats, config, generator_->routing());
+    if (!stats.empty()) l2a::write_route_stats(stats, config_, generator_->routing());
     return code;
   }
 
@@ -177,14 +177,15 @@ class Program {
   // Without --ctx: what the prompt and the answer need, but not beyond what the model was trained for.
   void start_session(std::int64_t wanted) {
     constexpr std::int64_t kStep = 256;
-    const std::int64_t trained = open_.model->config().context;
+    const std::int64_t trained = config_.context;
     l2a::SessionOptions session;
     session.context = options_.context > 0
                           ? options_.context
                           : std::min((wanted + kStep - 1) / kStep * kStep, trained);
     session.chunk = options_.chunk;
-    session.cache_dtype = open_.cache_dtype;
-    session_ = std::make_unique<l2a::Session>(open_.model, open_.backend, open_.fallbacks, session);
+    session.cache_dtype = options_.model.cache_dtype();
+    load_seconds_ +=
+        l2a::seconds_of([&] { session_ = l2a::open_session(options_.model, file_, session); });
     if (session.context > trained && !options_.quiet) {
       l2a::print_error(kProgram, concat("warning: --ctx ", session.context, " is beyond the ",
                                         trained, " tokens that the model was trained for"));
@@ -215,8 +216,8 @@ class Program {
   l2a::Figures figures() const {
     l2a::Figures figures = generator_->figures();
     figures.model = std::filesystem::path(options_.model.path).filename().string();
-    figures.architecture = open_.model->config().architecture;
-    figures.backend = std::string(open_.backend->name());
+    figures.architecture = config_.architecture;
+    figures.backend = std::string(session_->backend().name());
     figures.load_seconds = load_seconds_;
     return figures;
   }
@@ -309,7 +310,8 @@ class Program {
   }
 
   const Options& options_;
-  l2a::OpenModel open_;
+  std::shared_ptr<const l2a::GgufFile> file_;
+  l2a::ModelConfig config_;
   std::unique_ptr<l2a::Tokenizer> tokenizer_;
   std::optional<l2a::ChatFormat> format_;
   std::unique_ptr<l2a::Session> session_;

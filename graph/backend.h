@@ -2,7 +2,9 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -74,6 +76,10 @@ class Backend {
   // uncopied.
   virtual bool uses_host_memory() const = 0;
   virtual bool supports(const Graph& graph, const Node& node) const = 0;
+
+  // Bytes that allocate() may still take, as far as the system tells; nothing for memory of the host, which fills as
+  // it is written to.
+  virtual std::optional<std::uint64_t> free_bytes() const { return std::nullopt; }
 
   // Zeroed memory. Throws Error naming the backend, what was asked for and why it could not be had.
   virtual std::shared_ptr<Buffer> allocate(std::size_t bytes) = 0;

@@ -32,19 +32,26 @@ std::uint64_t position_bytes(const ModelConfig& config, Dtype dtype) {
 
 }  // namespace
 
-CacheBytes cache_bytes(const ModelConfig& config, Dtype dtype, std::int64_t positions) {
+CacheBytes layer_cache_bytes(const ModelConfig& config, std::int64_t layer, Dtype dtype,
+                             std::int64_t positions) {
   const std::uint64_t each = position_bytes(config, dtype);
+  const Ring ring = first_cache(config, layer);
+  CacheBytes bytes;
+  if (ring.bounded) {
+    bytes.local = each * static_cast<std::uint64_t>(std::min(positions, ring.window + ring.sinks));
+  } else {
+    bytes.global = each * static_cast<std::uint64_t>(positions);
+  }
+  if (has_second_cache(config, layer)) bytes.global += each * static_cast<std::uint64_t>(positions);
+  return bytes;
+}
+
+CacheBytes cache_bytes(const ModelConfig& config, Dtype dtype, std::int64_t positions) {
   CacheBytes bytes;
   for (std::int64_t layer = 0; layer < config.layers; ++layer) {
-    const Ring ring = first_cache(config, layer);
-    if (ring.bounded) {
-      bytes.local +=
-          each * static_cast<std::uint64_t>(std::min(positions, ring.window + ring.sinks));
-    } else {
-      bytes.global += each * static_cast<std::uint64_t>(positions);
-    }
-    if (has_second_cache(config, layer))
-      bytes.global += each * static_cast<std::uint64_t>(positions);
+    const CacheBytes of_layer = layer_cache_bytes(config, layer, dtype, positions);
+    bytes.local += of_layer.local;
+    bytes.global += of_layer.global;
   }
   return bytes;
 }

@@ -21,7 +21,10 @@ struct CacheBytes {
   std::uint64_t total() const { return local + global; }
 };
 
-// Bytes of all caches when `positions` tokens are in them.
+// Bytes of a layer's caches when `positions` tokens are in them.
+CacheBytes layer_cache_bytes(const ModelConfig& config, std::int64_t layer, Dtype dtype,
+                             std::int64_t positions);
+// The same of all layers.
 CacheBytes cache_bytes(const ModelConfig& config, Dtype dtype, std::int64_t positions);
 
 // Where one attention's keys and values live. Position-major, so that a cache grows at its end.

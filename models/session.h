@@ -61,6 +61,7 @@ class Session {
           std::vector<std::shared_ptr<Backend>> fallbacks, const SessionOptions& options);
 
   const Model& model() const { return *model_; }
+  const Backend& backend() const { return *backends_.front(); }
   std::int64_t context() const { return caches_.context(); }
   std::int64_t position() const { return position_; }  // tokens in the caches
   CacheBytes cache_bytes() const;                      // that those take

@@ -28,6 +28,13 @@ class CudaBackend final : public Backend {
     return kernel->supports == nullptr || kernel->supports(graph.input_infos(node));
   }
 
+  std::optional<std::uint64_t> free_bytes() const override {
+    std::size_t free = 0, total = 0;
+    check(cudaSetDevice(device_), "selecting the device");
+    check(cudaMemGetInfo(&free, &total), "asking for the free memory");
+    return free;
+  }
+
   std::shared_ptr<Buffer> allocate(std::size_t bytes) override {
     auto buffer = make_buffer(bytes);
     check(cudaMemsetAsync(buffer->data(), 0, bytes, stream_.get()), "clearing memory");

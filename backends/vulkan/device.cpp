@@ -113,6 +113,21 @@ std::uint64_t Device::heap_bytes(std::uint32_t type) const {
   return memory_.memoryHeaps[memory_.memoryTypes[type].heapIndex].size;
 }
 
+std::uint64_t Device::free_bytes() const {
+  VkPhysicalDeviceMemoryBudgetPropertiesEXT budget{};
+  budget.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_BUDGET_PROPERTIES_EXT;
+  VkPhysicalDeviceMemoryProperties2 memory{};
+  memory.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2;
+  if (physical_.memory_budget) memory.pNext = &budget;
+  instance_->functions().vkGetPhysicalDeviceMemoryProperties2(physical_.handle, &memory);
+  const auto type = memory_type(~0u, VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT);
+  if (!type) return 0;
+  const std::uint32_t heap = memory_.memoryTypes[*type].heapIndex;
+  const std::uint64_t all = physical_.memory_budget ? budget.heapBudget[heap] : heap_bytes(*type);
+  const std::uint64_t taken = physical_.memory_budget ? budget.heapUsage[heap] : taken_bytes(*type);
+  return all - std::min(all, taken);
+}
+
 void Device::count_allocation(std::uint32_t type, std::int64_t bytes) {
   taken_[memory_.memoryTypes[type].heapIndex] += bytes;
 }

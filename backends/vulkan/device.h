@@ -52,6 +52,9 @@ class Device {
                                            VkMemoryPropertyFlags wanted) const;
   VkMemoryPropertyFlags memory_flags(std::uint32_t type) const;
   std::uint64_t heap_bytes(std::uint32_t type) const;
+  // Of the largest heap that is near the device: what the driver says this program may still take, else what it has
+  // not taken.
+  std::uint64_t free_bytes() const;
   // Counts what this program has taken of each heap, for messages.
   void count_allocation(std::uint32_t type, std::int64_t bytes);
   std::uint64_t taken_bytes(std::uint32_t type) const;

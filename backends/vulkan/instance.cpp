@@ -222,6 +222,7 @@ PhysicalDevice inspect(const InstanceFunctions& functions, VkPhysicalDevice hand
   needs.need(family != families.end(), "a compute queue");
   device.queue_family = static_cast<std::uint32_t>(family - families.begin());
   if (family != families.end()) device.timestamp_bits = family->timestampValidBits;
+  device.memory_budget = has_extension(functions, handle, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
   device.missing = needs.missing();
   return device;
 }

@@ -40,6 +40,7 @@ struct PhysicalDevice {
   bool pin_subgroups = false;  // pipelines name the size, where a device has several
   std::uint32_t queue_family = 0;
   std::uint32_t timestamp_bits = 0;  // that count, of a timestamp of the queue
+  bool memory_budget = false;        // the driver tells what is free
   std::string missing;               // empty: usable
 
   bool gpu() const { return properties.deviceType != VK_PHYSICAL_DEVICE_TYPE_CPU; }

@@ -1,8 +1,12 @@
 #include "examples/common/open_model.h"
 
+#include <algorithm>
+#include <set>
+
 #include "examples/common/main_wrapper.h"
 #include "examples/common/progress.h"
 #include "graph/error.h"
+#include "models/memory_need.h"
 #include "models/verify.h"
 
 namespace l2a {
@@ -14,17 +18,26 @@ void add_model_path(CLI::App& app, std::string& path) {
       ->option_text("FILE.gguf");
 }
 
+void add_placement_options(CLI::App& app, ModelOptions& options) {
+  app.add_option("--gpu-layers,--n-gpu-layers", options.gpu_layers,
+                 "Only the last N layers on the backend, the others on the CPU;\n"
+                 "more than there are: everything. By default what fits")
+      ->check(CLI::Range(0, 1 << 20))
+      ->option_text("N");
+  app.add_option("--device-memory", options.device_memory,
+                 "Fill this much of the device's memory, as 6g or 500m; by\n"
+                 "default what is free")
+      ->transform(CLI::AsSizeValue(false))
+      ->option_text("SIZE");
+}
+
 void add_model_options(CLI::App& app, ModelOptions& options) {
   add_model_path(app, options.path);
   add_backend_options(app, options.backend);
   app.add_option("-t,--threads", options.threads, "CPU threads; 0: as many as this process may use")
       ->check(CLI::Range(0, 1024))
       ->option_text("N [0]");
-  app.add_option("--gpu-layers,--n-gpu-layers", options.gpu_layers,
-                 "Only the last N layers on the backend, the others on the CPU;\n"
-                 "more than there are: everything. By default everything")
-      ->check(CLI::Range(0, 1 << 20))
-      ->option_text("N");
+  add_placement_options(app, options);
   app.add_option("--type-kv", options.type_kv, "Type of the KV caches")
       ->check(CLI::IsMember({"f32", "f16", "bf16", "q8_0"}))
       ->option_text("f32|f16|bf16|q8_0 [" + options.type_kv + "]");
@@ -45,39 +58,103 @@ void require_router(const ModelConfig& config, const std::string& path) {
     throw Error(concat("--route-stats: ", path, " has no layer with a router"));
 }
 
-OpenModel open_model(const ModelOptions& options) {
-  OpenModel open;
-  open.cache_dtype = dtype_from_name(options.type_kv).value();
-  open.file = GgufFile::open(options.path);
+std::shared_ptr<const GgufFile> open_file(const ModelOptions& options) {
+  auto file = GgufFile::open(options.path);
   if (options.verify) {
     Progress progress(true);
-    require_intact(*open.file, options.threads,
+    require_intact(*file, options.threads,
                    [&](std::uint64_t done, std::uint64_t total, std::string_view tensor) {
                      progress.update(done, total, tensor);
                    });
   }
-  open.backend = make_backend(options.backend, options.threads);
-  Placement placement{open.backend, {}};
-  if (options.gpu_layers) {
-    if (open.backend->name() == "cpu") {
-      throw Error("--gpu-layers: this is the CPU's backend already; choose another with --backend");
-    }
-    open.fallbacks.push_back(make_backend({"cpu", -1}, options.threads));
-    const std::int64_t layers = ModelConfig::from_gguf(*open.file).layers;
-    placement = split_layers(layers, *options.gpu_layers, open.backend, open.fallbacks.front());
+  return file;
+}
+
+namespace {
+
+// What may be planned for: allocations are rounded up, and programs beside this one take some too.
+std::optional<std::uint64_t> memory_of(const ModelOptions& options, const Backend& backend) {
+  const std::optional<std::uint64_t> free = backend.free_bytes();
+  if (!free) return options.device_memory;
+  const std::uint64_t usable = *free - *free / 32;
+  return std::min(usable, options.device_memory.value_or(usable));
+}
+
+// How many layers go to the device, one more than there are for the whole model.
+std::int64_t layers_on_device(const ModelOptions& options, const GgufFile& file,
+                              const SessionOptions& session, LogitsOf logits,
+                              const Backend& backend) {
+  const ModelConfig config = ModelConfig::from_gguf(file);
+  const std::int64_t everything = config.layers + 1;
+  if (options.gpu_layers) return *options.gpu_layers;
+  const std::optional<std::uint64_t> memory = memory_of(options, backend);
+  if (!memory) return everything;
+  const MemoryNeed need = memory_need(file, config, session, logits);
+  const std::int64_t fit = layers_that_fit(need, *memory);
+  if (fit < everything) {
+    const auto size = [](std::uint64_t bytes) { return bytes_text(static_cast<double>(bytes)); };
+    print_error("note", concat("the model takes ", size(need.total()), " with its caches, and ",
+                               backend.name(), " has ", size(*memory), ": ", fit, " of ",
+                               config.layers, " layers run there, the rest on the CPU"));
   }
+  return fit;
+}
+
+// Ops that the device lacks for this model are slow there: all they read comes to the CPU and what they compute goes
+// back.
+void announce_fallbacks(Session& session) {
+  const Plan& plan = session.plan(1, LogitsOf::last);
+  std::set<std::string_view> ops;
+  for (const NodeId id : plan.schedule().fallbacks) ops.insert(plan.graph().node(id).op->name());
+  for (const std::string_view op : ops) {
+    print_error("note", concat(session.backend().name(), " does not support this model's ", op,
+                               ", which runs on the CPU"));
+  }
+}
+
+}  // namespace
+
+PlacedModel place_model(const ModelOptions& options, const std::shared_ptr<const GgufFile>& file,
+                        const SessionOptions& session, LogitsOf logits,
+                        std::shared_ptr<Backend> backend) {
+  if (backend->name() == "cpu") {
+    if (options.gpu_layers)
+      throw Error("--gpu-layers: this is the CPU's backend already; choose another with --backend");
+    return {backend, {}, Model::load(file, backend)};
+  }
+  const auto host = make_backend({"cpu", -1}, options.threads);
+  const std::int64_t count = layers_on_device(options, *file, session, logits, *backend);
+  auto model =
+      Model::load(file, split_layers(ModelConfig::from_gguf(*file).layers, count, backend, host));
+  return {std::move(backend), {host}, std::move(model)};
+}
+
+std::unique_ptr<Session> open_session(const ModelOptions& options,
+                                      const std::shared_ptr<const GgufFile>& file,
+                                      const SessionOptions& session, LogitsOf logits) {
+  const auto open_on = [&](std::shared_ptr<Backend> backend) {
+    PlacedModel placed = place_model(options, file, session, logits, std::move(backend));
+    auto opened =
+        std::make_unique<Session>(placed.model, placed.backend, placed.fallbacks, session);
+    if (!placed.fallbacks.empty()) announce_fallbacks(*opened);
+    return opened;
+  };
+  auto backend = make_backend(options.backend, options.threads);
+  const bool on_cpu = backend->name() == "cpu";
   try {
-    open.model = Model::load(open.file, std::move(placement));
+    return open_on(std::move(backend));
   } catch (const FileError&) {
     throw;
-  } catch (const Error& error) {  // of the device: it is too small, or is gone
-    const bool asked_for = options.backend.name != "auto" || options.gpu_layers;
-    if (asked_for || open.backend->name() == "cpu") throw;
+  } catch (const Error& error) {  // of the device: its memory was taken meanwhile, or it is gone
+    if (on_cpu) throw;
+    if (options.gpu_layers) {
+      throw Error(concat(error.what(), "; without --gpu-layers as many layers as fit go to ",
+                         options.backend.name == "auto" ? "the device" : options.backend.name));
+    }
+    if (options.backend.name != "auto") throw;
     print_error("note", concat(error.what(), "; running on the CPU instead"));
-    open.backend = make_backend({"cpu", -1}, options.threads);
-    open.model = Model::load(open.file, open.backend);
   }
-  return open;
+  return open_on(make_backend({"cpu", -1}, options.threads));
 }
 
 Tokenizer open_tokenizer(const GgufFile& file) {

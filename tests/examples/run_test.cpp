@@ -218,6 +218,25 @@ TEST_CASE("wrong usage of l2a-run exits with 2 before the model is opened") {
   wrong({"-p", "hi", "-t", "1025"}, {"--threads", "1024"});
 }
 
+TEST_CASE("what the device has no room for runs on the CPU, and the answer is the same") {
+  const std::string expected = answer({}, "qwen3-tiny");
+  bool split = false;
+  for (const char* memory : {"1", "1800k", "2100k", "1g"}) {
+    CAPTURE(memory);
+    const Ended ended = run({"-p", "hello", "-n", "24", "--temp", "0", "--quiet", "--backend",
+                             "reference", "--device-memory", memory},
+                            {}, "qwen3-tiny");
+    CHECK(ended.code == 0);
+    CHECK(ended.out == expected);
+    const bool everything = memory == std::string("1g");
+    CHECK(contains(ended.err, "the rest on the CPU") == !everything);
+    split = split || contains(ended.err, ": 1 of 3 layers run there") ||
+            contains(ended.err, ": 2 of 3 layers run there");
+  }
+  CHECK(split);
+  fails({"-p", "hi", "--device-memory", "much"}, 2, {"--device-memory"});
+}
+
 TEST_CASE("--gpu-layers needs a backend beside the CPU's") {
   fails({"-p", "hi", "--gpu-layers", "1"}, 1, {"--gpu-layers", "--backend"});
   fails({"-p", "hi", "--gpu-layers", "-1"}, 2, {"--gpu-layers"});

@@ -1,0 +1,52 @@
+#include "models/memory_need.h"
+
+#include <doctest/doctest.h>
+
+#include "ops/reference_backend.h"
+#include "tests/models/test_model.h"
+
+namespace l2a::test {
+namespace {
+
+TEST_CASE("as many layers fit as their bytes and a step's leave room for, the last ones first") {
+  const MemoryNeed need{100, {10, 20, 30}, 5};
+  CHECK(need.total() == 165);
+  CHECK(layers_that_fit(need, 165) == 4);
+  CHECK(layers_that_fit(need, 164) == 3);
+  CHECK(layers_that_fit(need, 65) == 3);
+  CHECK(layers_that_fit(need, 64) == 2);
+  CHECK(layers_that_fit(need, 35) == 1);
+  CHECK(layers_that_fit(need, 34) == 0);
+  CHECK(layers_that_fit(need, 0) == 0);
+}
+
+TEST_CASE("what a model needs is its weights, its caches at the whole context, and a step") {
+  const TemporaryFolder folder;
+  const std::shared_ptr<Backend> backend = make_reference_backend();
+  for (const std::string name : {"qwen3-tiny", "l2a-qwen3-pruned", "l2a-qwen3-widen"}) {
+    CAPTURE(name);
+    const auto file = convert_to(folder / "model.gguf", checkpoint(name));
+    const auto model = Model::load(file, backend);
+    SessionOptions options;
+    options.context = 40;
+    options.chunk = 16;
+    options.cache_dtype = Dtype::f32;
+    const MemoryNeed need = memory_need(*file, model->config(), options);
+    CHECK(static_cast<std::int64_t>(need.layers.size()) == model->config().layers);
+    std::uint64_t file_bytes = 0;
+    for (const GgufTensor& tensor : file->tensors()) file_bytes += tensor.data.size();
+    CHECK(need.total() - need.step ==
+          file_bytes + cache_bytes(model->config(), Dtype::f32, 40).total());
+    // An upper bound of what a step takes beside them.
+    for (const LogitsOf logits : {LogitsOf::last, LogitsOf::all}) {
+      Session session(model, backend, {}, options);
+      session.step(some_tokens(16), logits);
+      const MemoryNeed with_step = memory_need(*file, model->config(), options, logits);
+      CHECK(session.arena_bytes() <= with_step.step);
+      CHECK(session.arena_bytes() * 4 >= with_step.step);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace l2a::test
