@@ -22,7 +22,7 @@ TensorStream::TensorStream(std::string origin, const StreamOptions& options, std
     : origin_(std::move(origin)),
       options_(options),
       total_(total),
-      pool_(options.threads > 0 ? options.threads : default_thread_count()) {}
+      pool_(options.threads) {}
 
 void TensorStream::run(const SourceTensor& tensor, Dtype dtype, std::span<const float> importance,
                        const Sink& sink) {

@@ -319,8 +319,8 @@ void add_options(CLI::App& app, Options& options) {
       ->check(CLI::Range(0, 1024))
       ->option_text("N,... [0]");
   add_list(app, "--type-kv", options.cache_types, "Types of the KV caches")
-      ->check(CLI::IsMember({"f32", "f16", "bf16", "q8_0"}))
-      ->option_text("f32|f16|bf16|q8_0,... [f16]");
+      ->check(CLI::IsMember(l2a::cache_type_names()))
+      ->option_text(concat(CLI::detail::join(l2a::cache_type_names(), "|"), ",... [f16]"));
   l2a::add_backend_options(app, options.model.backend);
   l2a::add_placement_options(app, options.model);
   app.add_option(
@@ -353,11 +353,8 @@ int main(int argc, char** argv) {
     app.footer(kExamples);
     app.set_version_flag("--version", concat(kProgram, " ", L2A_VERSION));
     add_options(app, options);
+    l2a::refuse_conflicts(app, [&] { return options.conflict(); });
     if (const auto code = l2a::parse_arguments(kProgram, app, argc, argv)) return *code;
-    if (const std::string conflict = options.conflict(); !conflict.empty()) {
-      l2a::print_error(kProgram, concat(conflict, " (see ", kProgram, " --help)"));
-      return 2;
-    }
     for (int& threads : options.threads) {
       if (threads == 0) threads = l2a::default_thread_count();
     }

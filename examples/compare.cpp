@@ -153,8 +153,8 @@ void add_options(CLI::App& app, Options& options) {
       ->check(CLI::Range(1, 1 << 16))
       ->option_text("N [128]");
   app.add_option("--type-kv", options.type_kv, "Type of the KV caches")
-      ->check(CLI::IsMember({"f32", "f16", "bf16", "q8_0"}))
-      ->option_text("f32|f16|bf16|q8_0 [f32]");
+      ->check(CLI::IsMember(l2a::cache_type_names()))
+      ->option_text(concat(CLI::detail::join(l2a::cache_type_names(), "|"), " [f32]"));
   app.add_option("-t,--threads", options.threads, "CPU threads; 0: as many as this process may use")
       ->check(CLI::Range(0, 1024))
       ->option_text("N [0]");
@@ -173,11 +173,8 @@ int main(int argc, char** argv) {
     app.footer(kExamples);
     app.set_version_flag("--version", concat(kProgram, " ", L2A_VERSION));
     add_options(app, options);
+    l2a::refuse_conflicts(app, [&] { return options.conflict(); });
     if (const auto code = l2a::parse_arguments(kProgram, app, argc, argv)) return *code;
-    if (const std::string conflict = options.conflict(); !conflict.empty()) {
-      l2a::print_error(kProgram, concat(conflict, " (see ", kProgram, " --help)"));
-      return 2;
-    }
     options.comparison.cache_dtype = l2a::dtype_from_name(options.type_kv).value();
     l2a::clean_up_on_signals();
     Compare(options).run();

@@ -170,16 +170,15 @@ int convert(const Options& options) {
 }
 
 // What options mean together: a wrong usage too.
-void check_output(const Options& options) {
-  if (options.target.empty() && options.folder.empty()) {
-    throw CLI::RequiredError("--output FILE or --to-hf DIR");
-  }
+// What is wrong with the options together; empty when nothing is.
+std::string conflict(const Options& options) {
+  if (options.target.empty() && options.folder.empty())
+    return "--output FILE or --to-hf DIR is required";
   const auto& type = options.type;
-  if (!options.folder.empty() && !type.empty() && type != "f32" && type != "f16" &&
-      type != "bf16") {
-    throw CLI::ValidationError(
-        "--type", l2a::concat("'", type, "' is not a type of --to-hf: f32, f16 and bf16 are"));
-  }
+  const bool plain = type.empty() || type == "f32" || type == "f16" || type == "bf16";
+  if (!options.folder.empty() && !plain)
+    return l2a::concat("--type: '", type, "' is not a type of --to-hf: f32, f16 and bf16 are");
+  return {};
 }
 
 // CLI::Range lets NaN pass.
@@ -285,7 +284,7 @@ int main(int argc, char** argv) {
                  "Pass NaN and infinities on instead of refusing them");
     app.add_flag("-q,--quiet", options.quiet,
                  "No progress and no summary; warnings and errors only");
-    app.final_callback([&] { check_output(options); });
+    l2a::refuse_conflicts(app, [&] { return conflict(options); });
     if (const auto code = l2a::parse_arguments(kProgram, app, argc, argv)) {
       return *code;
     }

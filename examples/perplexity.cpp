@@ -100,7 +100,7 @@ class Evaluation {
       : options_(options),
         file_(l2a::open_file(options.model)),
         config_(l2a::ModelConfig::from_gguf(*file_)),
-        pool_(options.model.threads > 0 ? options.model.threads : l2a::default_thread_count()),
+        pool_(options.model.threads),
         scorer_(pool_, config_.vocabulary) {
     if (!options.route_stats.empty()) l2a::require_router(config_, options.model.path);
     read_chunks();
@@ -358,12 +358,10 @@ int main(int argc, char** argv) {
     app.footer(kExamples);
     app.set_version_flag("--version", concat(kProgram, " ", L2A_VERSION));
     add_options(app, options);
+    l2a::refuse_conflicts(app, [&] {
+      return options.source().empty() ? "a text is needed: -f FILE, or --tokens" : "";
+    });
     if (const auto code = l2a::parse_arguments(kProgram, app, argc, argv)) return *code;
-    if (options.source().empty()) {
-      l2a::print_error(
-          kProgram, concat("a text is needed: -f FILE, or --tokens (see ", kProgram, " --help)"));
-      return 2;
-    }
     l2a::clean_up_on_signals();
     refuse_inputs_as_outputs(options);
     Evaluation evaluation(options);

@@ -405,11 +405,8 @@ int main(int argc, char** argv) {
     app.footer(kExamples);
     app.set_version_flag("--version", concat(kProgram, " ", L2A_VERSION));
     add_options(app, options);
+    l2a::refuse_conflicts(app, [&] { return options.conflict(); });
     if (const auto code = l2a::parse_arguments(kProgram, app, argc, argv)) return *code;
-    if (const std::string conflict = options.conflict(); !conflict.empty()) {
-      l2a::print_error(kProgram, concat(conflict, " (see ", kProgram, " --help)"));
-      return 2;
-    }
     return Program(options).run();
   });
 }

@@ -65,6 +65,7 @@ int default_thread_count() {
 }
 
 ThreadPool::ThreadPool(int threads) {
+  if (threads == 0) threads = default_thread_count();
   try {
     for (int i = 1; i < threads; ++i) {
       workers_.emplace_back([this] { work(); });

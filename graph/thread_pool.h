@@ -28,8 +28,8 @@ int default_thread_count();
 
 class ThreadPool {
  public:
-  // Fewer than 1 means 1. Throws Error when the system does not give that many.
-  explicit ThreadPool(int threads = default_thread_count());
+  // 0: default_thread_count(). Throws Error when the system does not give that many.
+  explicit ThreadPool(int threads = 0);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;

@@ -36,7 +36,7 @@ std::vector<std::string> damaged_tensors(const GgufFile& file, int threads,
   for (const GgufTensor& tensor : tensors) total += tensor.data.size();
   std::vector<char> differs(tensors.size());  // not bool: threads write neighbours
   std::mutex mutex;                           // guards progress and `done`
-  ThreadPool pool(threads > 0 ? threads : default_thread_count());
+  ThreadPool pool(threads);
   pool.parallel_for(
       static_cast<std::int64_t>(tensors.size()), 1, [&](std::int64_t begin, std::int64_t end) {
         for (auto i = static_cast<std::size_t>(begin); i < static_cast<std::size_t>(end); ++i) {

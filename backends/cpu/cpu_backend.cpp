@@ -90,7 +90,7 @@ std::shared_ptr<Backend> make_cpu_backend(const CpuOptions& options) {
     throw Error(concat("this machine has no ", simd_level_name(level), " instructions"));
   }
   return std::make_shared<CpuBackend>(
-      options.threads == 0 ? default_thread_count() : options.threads, level);
+      options.threads, level);
 }
 
 }  // namespace l2a

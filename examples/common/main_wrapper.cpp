@@ -53,6 +53,12 @@ CLI::Validator not_empty() {
   return {[](std::string& text) { return text.empty() ? "the name is empty" : std::string(); }, ""};
 }
 
+void refuse_conflicts(CLI::App& app, std::function<std::string()> conflict) {
+  app.final_callback([conflict = std::move(conflict)] {
+    if (const std::string text = conflict(); !text.empty()) throw CLI::ValidationError(text);
+  });
+}
+
 std::optional<int> parse_arguments(const char* program, CLI::App& app, int argc,
                                    const char* const* argv) {
   try {

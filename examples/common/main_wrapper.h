@@ -5,6 +5,7 @@
 
 #include <CLI/CLI.hpp>
 #include <exception>
+#include <functional>
 #include <new>
 #include <optional>
 #include <string>
@@ -25,6 +26,9 @@ void print(std::string_view text);
 
 // For options that name a file: an unset variable in a script is the usual reason for an empty one.
 CLI::Validator not_empty();
+
+// A usage error once every option is read: what `conflict` says is wrong with them together; empty when nothing is.
+void refuse_conflicts(CLI::App& app, std::function<std::string()> conflict);
 
 // Parses the command line. An exit code when the program is to end now: --help and --version print
 // to stdout (0), a wrong argument prints one line on stderr (2).

@@ -8,8 +8,18 @@
 #include "graph/error.h"
 #include "models/memory_need.h"
 #include "models/verify.h"
+#include "ops/kv_append.h"
 
 namespace l2a {
+
+std::vector<std::string> cache_type_names() {
+  std::vector<std::string> names;
+  for (int i = 0; i < kDtypeCount; ++i) {
+    const auto dtype = static_cast<Dtype>(i);
+    if (is_cache_dtype(dtype)) names.emplace_back(dtype_info(dtype).name);
+  }
+  return names;
+}
 
 void add_model_path(CLI::App& app, std::string& path) {
   app.add_option("MODEL", path, "GGUF file, as l2a-convert writes")
@@ -39,8 +49,8 @@ void add_model_options(CLI::App& app, ModelOptions& options) {
       ->option_text("N [0]");
   add_placement_options(app, options);
   app.add_option("--type-kv", options.type_kv, "Type of the KV caches")
-      ->check(CLI::IsMember({"f32", "f16", "bf16", "q8_0"}))
-      ->option_text("f32|f16|bf16|q8_0 [" + options.type_kv + "]");
+      ->check(CLI::IsMember(cache_type_names()))
+      ->option_text(concat(CLI::detail::join(cache_type_names(), "|"), " [", options.type_kv, "]"));
   app.add_flag("--verify", options.verify,
                "Check every tensor against its checksum first; reads the whole file");
 }

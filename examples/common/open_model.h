@@ -29,6 +29,9 @@ struct ModelOptions {
   Dtype cache_dtype() const { return dtype_from_name(type_kv).value(); }
 };
 
+// Of KV caches, as --type-kv takes them.
+std::vector<std::string> cache_type_names();
+
 // Adds MODEL, a GGUF file.
 void add_model_path(CLI::App& app, std::string& path);
 // Adds --gpu-layers and --device-memory.
