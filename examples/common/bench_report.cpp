@@ -165,9 +165,12 @@ double BenchResult::mean() const { return mean_of(rates(*this)); }
 double BenchResult::deviation() const { return deviation_of(rates(*this)); }
 double BenchResult::median() const { return median_of(rates(*this)); }
 
-double BenchResult::limit() const {
-  if (generated > 0) return limits.read_bytes;
+double BenchResult::multiplying_limit() const {
   return integer_products ? limits.integer_operations : limits.float_operations;
+}
+
+double BenchResult::limit() const {
+  return generated > 0 ? limits.read_bytes : multiplying_limit();
 }
 
 double BenchResult::limit_share() const {
@@ -193,9 +196,10 @@ std::string BenchReport::add(const BenchResult& result) {
     return first ? concat(head, "\n", row, "\n") : concat(row, "\n");
   }
   if (!result.ops.empty()) {
-    tables_ += concat("\n", result.test(), ", ", result.threads,
-                      result.threads == 1 ? " thread, " : " threads, ", result.cache_type,
-                      " cache\n", op_table("", result.ops));
+    tables_ +=
+        concat("\n", result.test(), ", ", result.threads,
+               result.threads == 1 ? " thread, " : " threads, ", result.cache_type, " cache\n",
+               op_table("", result.ops, {result.limits.read_bytes, result.multiplying_limit()}));
   }
   if (!result.limits.how.empty() &&
       std::find(limits_.begin(), limits_.end(), result.limits.how) == limits_.end())

@@ -40,6 +40,7 @@ struct BenchResult {
   // What bounds the test, and how much of it the median run reached; 0 when it is not known. Tokens one by one: bytes
   // of weights and caches over the speed of memory. A prompt: operations over those of the unit that multiplies.
   double limit() const;
+  double multiplying_limit() const;  // operations a second of the unit that multiplies
   double limit_share() const;
   std::string limit_name() const;  // "GB/s read", "int8 Top/s", "f32 Tflop/s"
 };

@@ -79,7 +79,7 @@ struct Series {
 
 // Lines over the layers, on a scale of powers of ten; what is 0 lies at the foot.
 std::string layer_plot(const std::vector<Series>& all) {
-  constexpr double kWidth = 720, kHeight = 260, kLeft = 56, kRight = 12, kTop = 10, kBottom = 34;
+  constexpr double kWidth = 720, kHeight = 260, kLeft = 56, kRight = 20, kTop = 10, kBottom = 34;
   double low = 1, high = 0;
   std::size_t count = 0;
   for (const Series& series : all) {

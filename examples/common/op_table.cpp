@@ -7,7 +7,17 @@
 
 namespace l2a {
 
-std::string op_table(std::string_view title, const OpTimes& times) {
+namespace {
+
+// The least seconds that the work takes under the roof.
+double bound_seconds(const Cost& cost, const Roof& roof) {
+  return std::max(roof.bytes > 0 ? cost.bytes / roof.bytes : 0,
+                  roof.operations > 0 ? cost.operations / roof.operations : 0);
+}
+
+}  // namespace
+
+std::string op_table(std::string_view title, const OpTimes& times, const Roof& roof) {
   double total = 0;
   for (const auto& [name, time] : times) total += time.seconds;
   std::vector<OpTimes::const_iterator> slowest_first;
@@ -17,8 +27,8 @@ std::string op_table(std::string_view title, const OpTimes& times) {
 
   std::ostringstream out;
   out << std::left << std::setw(18) << title << std::right
-      << "        ms   share    calls     GB/s    Gop/s\n"
-      << std::fixed;
+      << "        ms   share    calls     GB/s    Gop/s"
+      << (roof.bytes > 0 ? "   of the limit\n" : "\n") << std::fixed;
   for (const auto& it : slowest_first) {
     const OpTime& time = it->second;
     const double share = total > 0 ? time.seconds / total : 0;
@@ -26,8 +36,10 @@ std::string op_table(std::string_view title, const OpTimes& times) {
     out << "  " << std::left << std::setw(16) << it->first << std::right << std::setprecision(2)
         << std::setw(10) << 1e3 * time.seconds << std::setprecision(1) << std::setw(7)
         << 100 * share << "%" << std::setw(9) << time.calls << std::setw(9)
-        << time.cost.bytes / seconds / 1e9 << std::setw(9) << time.cost.operations / seconds / 1e9
-        << "\n";
+        << time.cost.bytes / seconds / 1e9 << std::setw(9) << time.cost.operations / seconds / 1e9;
+    if (roof.bytes > 0)
+      out << std::setw(14) << 100 * bound_seconds(time.cost, roof) / seconds << "%";
+    out << "\n";
   }
   return out.str();
 }
