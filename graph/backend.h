@@ -64,6 +64,11 @@ struct Limits {
   std::string how;              // by which instructions, for people: "AVX-512 VNNI, 2 threads"
 };
 
+struct MemoryRoom {
+  std::uint64_t bytes = 0;       // in all
+  std::uint64_t allocation = 0;  // one buffer holds at most
+};
+
 class Backend {
  public:
   Backend() = default;
@@ -77,9 +82,9 @@ class Backend {
   virtual bool uses_host_memory() const = 0;
   virtual bool supports(const Graph& graph, const Node& node) const = 0;
 
-  // Bytes that allocate() may still take, as far as the system tells; nothing for memory of the host, which fills as
-  // it is written to.
-  virtual std::optional<std::uint64_t> free_bytes() const { return std::nullopt; }
+  // What allocate() may still take, as far as the system tells; nothing for memory of the host, which fills as it is
+  // written to.
+  virtual std::optional<MemoryRoom> room() const { return std::nullopt; }
 
   // Zeroed memory. Throws Error naming the backend, what was asked for and why it could not be had.
   virtual std::shared_ptr<Buffer> allocate(std::size_t bytes) = 0;

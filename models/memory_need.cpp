@@ -1,5 +1,6 @@
 #include "models/memory_need.h"
 
+#include <algorithm>
 #include <charconv>
 #include <numeric>
 
@@ -41,28 +42,30 @@ MemoryNeed memory_need(const GgufFile& file, const ModelConfig& config,
   need.layers.resize(static_cast<std::size_t>(config.layers));
   for (const GgufTensor& tensor : file.tensors()) {
     const std::int64_t layer = layer_of(tensor.name);
-    if (layer >= 0 && layer < config.layers) {
-      need.layers[static_cast<std::size_t>(layer)] += tensor.data.size();
-    } else {
-      need.outer += tensor.data.size();
-    }
+    const bool outer = layer < 0 || layer >= config.layers;
+    std::uint64_t& part = outer ? need.outer : need.layers[static_cast<std::size_t>(layer)];
+    std::uint64_t& largest = outer ? need.outer_buffer : need.layer_buffer;
+    part += tensor.data.size();
+    largest = std::max<std::uint64_t>(largest, tensor.data.size());
   }
   for (std::int64_t layer = 0; layer < config.layers; ++layer) {
-    need.layers[static_cast<std::size_t>(layer)] +=
-        layer_cache_bytes(config, layer, options.cache_dtype, context).total();
+    const CacheBytes caches = layer_cache_bytes(config, layer, options.cache_dtype, context);
+    need.layers[static_cast<std::size_t>(layer)] += caches.total();
+    need.layer_buffer = std::max(need.layer_buffer, std::max(caches.local, caches.global) / 2);
   }
   need.step = step_bytes(config, std::min(options.chunk, context), logits);
   return need;
 }
 
-std::int64_t layers_that_fit(const MemoryNeed& need, std::uint64_t bytes) {
+std::int64_t layers_that_fit(const MemoryNeed& need, const MemoryRoom& room) {
   const auto layers = static_cast<std::int64_t>(need.layers.size());
-  if (need.total() <= bytes) return layers + 1;
+  if (need.layer_buffer > room.allocation) return 0;
+  if (need.total() <= room.bytes && need.outer_buffer <= room.allocation) return layers + 1;
   std::uint64_t sum = need.step;
   std::int64_t fit = 0;
   while (fit < layers) {
     sum += need.layers[static_cast<std::size_t>(layers - 1 - fit)];
-    if (sum > bytes) break;
+    if (sum > room.bytes) break;
     ++fit;
   }
   return fit;

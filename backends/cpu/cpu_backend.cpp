@@ -89,8 +89,7 @@ std::shared_ptr<Backend> make_cpu_backend(const CpuOptions& options) {
   if (std::find(available.begin(), available.end(), level) == available.end()) {
     throw Error(concat("this machine has no ", simd_level_name(level), " instructions"));
   }
-  return std::make_shared<CpuBackend>(
-      options.threads, level);
+  return std::make_shared<CpuBackend>(options.threads, level);
 }
 
 }  // namespace l2a

@@ -28,11 +28,11 @@ class CudaBackend final : public Backend {
     return kernel->supports == nullptr || kernel->supports(graph.input_infos(node));
   }
 
-  std::optional<std::uint64_t> free_bytes() const override {
+  std::optional<MemoryRoom> room() const override {
     std::size_t free = 0, total = 0;
     check(cudaSetDevice(device_), "selecting the device");
     check(cudaMemGetInfo(&free, &total), "asking for the free memory");
-    return free;
+    return MemoryRoom{free, free};
   }
 
   std::shared_ptr<Buffer> allocate(std::size_t bytes) override {

@@ -167,7 +167,10 @@ class VulkanBackend final : public Backend {
   bool uses_host_memory() const override { return false; }
   bool supports(const Graph& graph, const Node& node) const override;
 
-  std::optional<std::uint64_t> free_bytes() const override { return shared_->device->free_bytes(); }
+  std::optional<MemoryRoom> room() const override {
+    return MemoryRoom{shared_->device->free_bytes(),
+                      shared_->device->physical().max_allocation - Memory::kTail};
+  }
 
   std::shared_ptr<Buffer> allocate(std::size_t bytes) override {
     auto buffer = std::make_shared<VulkanBuffer>(*this, shared_, bytes);

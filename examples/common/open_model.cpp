@@ -83,11 +83,14 @@ std::shared_ptr<const GgufFile> open_file(const ModelOptions& options) {
 namespace {
 
 // What may be planned for: allocations are rounded up, and programs beside this one take some too.
-std::optional<std::uint64_t> memory_of(const ModelOptions& options, const Backend& backend) {
-  const std::optional<std::uint64_t> free = backend.free_bytes();
-  if (!free) return options.device_memory;
-  const std::uint64_t usable = *free - *free / 32;
-  return std::min(usable, options.device_memory.value_or(usable));
+std::optional<MemoryRoom> room_of(const ModelOptions& options, const Backend& backend) {
+  std::optional<MemoryRoom> room = backend.room();
+  if (room) room->bytes -= room->bytes / 32;
+  if (options.device_memory) {
+    if (!room) room = MemoryRoom{*options.device_memory, *options.device_memory};
+    room->bytes = std::min(room->bytes, *options.device_memory);
+  }
+  return room;
 }
 
 // How many layers go to the device, one more than there are for the whole model.
@@ -97,15 +100,21 @@ std::int64_t layers_on_device(const ModelOptions& options, const GgufFile& file,
   const ModelConfig config = ModelConfig::from_gguf(file);
   const std::int64_t everything = config.layers + 1;
   if (options.gpu_layers) return *options.gpu_layers;
-  const std::optional<std::uint64_t> memory = memory_of(options, backend);
-  if (!memory) return everything;
+  const std::optional<MemoryRoom> room = room_of(options, backend);
+  if (!room) return everything;
   const MemoryNeed need = memory_need(file, config, session, logits);
-  const std::int64_t fit = layers_that_fit(need, *memory);
+  const std::int64_t fit = layers_that_fit(need, *room);
   if (fit < everything) {
     const auto size = [](std::uint64_t bytes) { return bytes_text(static_cast<double>(bytes)); };
-    print_error("note", concat("the model takes ", size(need.total()), " with its caches, and ",
-                               backend.name(), " has ", size(*memory), ": ", fit, " of ",
-                               config.layers, " layers run there, the rest on the CPU"));
+    const std::string why =
+        need.total() > room->bytes
+            ? concat("the model takes ", size(need.total()), " with its caches, and ",
+                     backend.name(), " has ", size(room->bytes))
+            : concat("the model has tensors or caches of ",
+                     size(std::max(need.outer_buffer, need.layer_buffer)), ", and a buffer of ",
+                     backend.name(), " holds ", size(room->allocation));
+    print_error("note", concat(why, ": ", fit, " of ", config.layers,
+                               " layers run there, the rest on the CPU"));
   }
   return fit;
 }

@@ -9,15 +9,23 @@ namespace l2a::test {
 namespace {
 
 TEST_CASE("as many layers fit as their bytes and a step's leave room for, the last ones first") {
-  const MemoryNeed need{100, {10, 20, 30}, 5};
+  const MemoryNeed need{100, {10, 20, 30}, 5, 60, 25};
   CHECK(need.total() == 165);
-  CHECK(layers_that_fit(need, 165) == 4);
-  CHECK(layers_that_fit(need, 164) == 3);
-  CHECK(layers_that_fit(need, 65) == 3);
-  CHECK(layers_that_fit(need, 64) == 2);
-  CHECK(layers_that_fit(need, 35) == 1);
-  CHECK(layers_that_fit(need, 34) == 0);
-  CHECK(layers_that_fit(need, 0) == 0);
+  const auto fit = [&](std::uint64_t bytes) { return layers_that_fit(need, {bytes, 60}); };
+  CHECK(fit(165) == 4);
+  CHECK(fit(164) == 3);
+  CHECK(fit(65) == 3);
+  CHECK(fit(64) == 2);
+  CHECK(fit(35) == 1);
+  CHECK(fit(34) == 0);
+  CHECK(fit(0) == 0);
+}
+
+TEST_CASE("what one buffer of the device cannot hold stays on the host") {
+  const MemoryNeed need{100, {10, 20, 30}, 5, 60, 25};
+  CHECK(layers_that_fit(need, {1000, 59}) == 3);
+  CHECK(layers_that_fit(need, {1000, 25}) == 3);
+  CHECK(layers_that_fit(need, {1000, 24}) == 0);
 }
 
 TEST_CASE("what a model needs is its weights, its caches at the whole context, and a step") {
@@ -35,6 +43,7 @@ TEST_CASE("what a model needs is its weights, its caches at the whole context, a
     CHECK(static_cast<std::int64_t>(need.layers.size()) == model->config().layers);
     std::uint64_t file_bytes = 0;
     for (const GgufTensor& tensor : file->tensors()) file_bytes += tensor.data.size();
+    CHECK(need.outer_buffer == file->find_tensor("token_embd.weight")->data.size());
     CHECK(need.total() - need.step ==
           file_bytes + cache_bytes(model->config(), Dtype::f32, 40).total());
     // An upper bound of what a step takes beside them.
