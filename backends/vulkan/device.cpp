@@ -18,7 +18,7 @@ Tuning tuning_for(const PhysicalDevice& physical, bool as_gpu) {
   tuning.gpu = false;
   tuning.workgroup = tuning.subgroup;
   tuning.matvec_rows = 4;
-  tuning.matvec_row_a_lane = 1;
+  tuning.matvec_row_a_lane = true;
   tuning.tile_lanes_rows = tuning.subgroup;
   tuning.tile_lanes_tokens = 1;
   tuning.tile_rows = 8;

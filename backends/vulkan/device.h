@@ -21,10 +21,10 @@ namespace l2a::vulkan {
 struct Tuning {
   bool gpu = true;
   std::uint32_t subgroup = 32;
-  std::uint32_t workgroup = 256;        // lanes of element-wise kernels and reductions
-  std::uint32_t matvec_rows = 2;        // weight rows of a subgroup, or of a lane
-  std::uint32_t matvec_row_a_lane = 0;  // 1: lanes on rows of their own, 0: along the same rows
-  std::uint32_t tile_lanes_rows = 16;   // the lanes of a matrix tile, by weight rows
+  std::uint32_t workgroup = 256;       // lanes of element-wise kernels and reductions
+  std::uint32_t matvec_rows = 2;       // weight rows of a subgroup, or of a lane
+  bool matvec_row_a_lane = false;      // lanes on rows of their own, not along the same rows
+  std::uint32_t tile_lanes_rows = 16;  // the lanes of a matrix tile, by weight rows
   std::uint32_t tile_lanes_tokens = 8;
   std::uint32_t tile_rows = 4;  // outputs of a lane, by weight rows
   std::uint32_t tile_tokens = 8;

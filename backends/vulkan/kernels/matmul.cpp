@@ -54,8 +54,8 @@ void record_matmul(const Call& call) {
     const std::uint32_t each =
         std::max(tuning.matvec_rows / tokens, std::min(tuning.matvec_rows, 2u));
     call.recorder.dispatch(
-        shader_for("matvec", weight.dtype), tuning.subgroup,
-        {aligned, each, tokens, compact, tuning.matvec_row_a_lane}, push,
+        shader_for(tuning.matvec_row_a_lane ? "matvec_row_a_lane" : "matvec", weight.dtype),
+        tuning.subgroup, {aligned, each, tokens, compact}, push,
         {.x = ceil_div(push.outputs, each * (tuning.matvec_row_a_lane ? tuning.subgroup : 1)),
          .rows = rows,
          .tile = tokens});

@@ -1,7 +1,6 @@
 // y[t, n] = x[t] . w[n] for a few tokens: bound by reading the weights once. A workgroup is one subgroup.
 // Its lanes stride over the chunks of kRows rows of weights, so that their loads are neighbours and each
-// load of x serves all rows; their sums meet at the end. With kRowALane every lane has kRows rows of its
-// own: where loads of neighbours are no cheaper, as on a CPU, x is then the same for all lanes.
+// load of x serves all rows; their sums meet at the end.
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
@@ -10,15 +9,14 @@
 layout(constant_id = 3) const uint kRows = 4;
 layout(constant_id = 4) const uint kTokens = 1;
 layout(constant_id = 5) const bool kCompact = false;
-layout(constant_id = 6) const bool kRowALane = false;
 layout(push_constant, scalar) uniform Push {
   uint64_t weight, x, y, rows, row_bytes;
   uint width, outputs, tokens, unused;
 };
 void main() {
-  const uint first_row = (kRowALane ? group_x() * lanes() + lane() : group_x()) * kRows;
+  const uint first_row = group_x() * kRows;
   const uint first_token = gl_WorkGroupID.y * kTokens;
-  if (!kRowALane && first_row >= outputs) return;
+  if (first_row >= outputs) return;
   const uint count = active_rows(kCompact, rows, tokens);
   uint64_t w_row[kRows], x_row[kTokens];
   // Past the end, the last row again: its sum is not kept.
@@ -32,12 +30,9 @@ void main() {
   [[unroll]] for (uint r = 0; r < kRows; ++r) {
     [[unroll]] for (uint t = 0; t < kTokens; ++t) sums[r][t] = 0;
   }
-  const uint step = kRowALane ? 1 : lanes();
-  for (uint c = kRowALane ? 0 : lane(); c * kChunk < width; c += step) {
+  for (uint c = lane(); c * kChunk < width; c += lanes()) {
     Chunk chunk[kRows];
-    [[unroll]] for (uint r = 0; r < kRows; ++r) {
-      chunk[r] = load_chunk(w_row[r], c, width);
-    }
+    [[unroll]] for (uint r = 0; r < kRows; ++r) chunk[r] = load_chunk(w_row[r], c, width);
     [[unroll]] for (uint i = 0; i < 8; ++i) {
       vec4 values[kRows];
       [[unroll]] for (uint r = 0; r < kRows; ++r) values[r] = chunk_integers(chunk[r], i);
@@ -53,8 +48,8 @@ void main() {
   }
   [[unroll]] for (uint r = 0; r < kRows; ++r) {
     [[unroll]] for (uint t = 0; t < kTokens; ++t) {
-      const float sum = kRowALane ? sums[r][t] : subgroupAdd(sums[r][t]);
-      if ((kRowALane || lane() == 0) && first_row + r < outputs && first_token + t < count) {
+      const float sum = subgroupAdd(sums[r][t]);
+      if (lane() == 0 && first_row + r < outputs && first_token + t < count) {
         F32(y).v[(first_token + t) * outputs + first_row + r] = sum;
       }
     }

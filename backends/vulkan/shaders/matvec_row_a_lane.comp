@@ -1,0 +1,55 @@
+// y[t, n] = x[t] . w[n] for a few tokens, as matvec.comp, for devices that are CPUs: there the loads of
+// neighbouring lanes are no cheaper than others, so every lane has kRows rows of its own, and x is the
+// same for all lanes.
+#version 460
+#extension GL_GOOGLE_include_directive : require
+#include "common.glsl"
+#include "convert.glsl"
+#include "weights.glsl"
+layout(constant_id = 3) const uint kRows = 4;
+layout(constant_id = 4) const uint kTokens = 1;
+layout(constant_id = 5) const bool kCompact = false;
+layout(push_constant, scalar) uniform Push {
+  uint64_t weight, x, y, rows, row_bytes;
+  uint width, outputs, tokens, unused;
+};
+void main() {
+  const uint first_row = (group_x() * lanes() + lane()) * kRows;
+  const uint first_token = gl_WorkGroupID.y * kTokens;
+  const uint count = active_rows(kCompact, rows, tokens);
+  uint64_t w_row[kRows], x_row[kTokens];
+  // Past the end, the last row again: its sum is not kept.
+  [[unroll]] for (uint r = 0; r < kRows; ++r) {
+    w_row[r] = weight + row_bytes * min(first_row + r, outputs - 1);
+  }
+  [[unroll]] for (uint t = 0; t < kTokens; ++t) {
+    x_row[t] = x + uint64_t(min(first_token + t, count - 1)) * (width * 4);
+  }
+  float sums[kRows][kTokens];
+  [[unroll]] for (uint r = 0; r < kRows; ++r) {
+    [[unroll]] for (uint t = 0; t < kTokens; ++t) sums[r][t] = 0;
+  }
+  for (uint c = 0; c * kChunk < width; ++c) {
+    Chunk chunk[kRows];
+    [[unroll]] for (uint r = 0; r < kRows; ++r) chunk[r] = load_chunk(w_row[r], c, width);
+    [[unroll]] for (uint i = 0; i < 8; ++i) {
+      vec4 values[kRows];
+      [[unroll]] for (uint r = 0; r < kRows; ++r) values[r] = chunk_integers(chunk[r], i);
+      [[unroll]] for (uint t = 0; t < kTokens; ++t) {
+        const bool inside = kWholeChunks || c * kChunk + 4 * i < width;
+        const vec4 xs = inside ? load4(x_row[t], 8 * c + i, width, kAligned) : vec4(0);
+        [[unroll]] for (uint r = 0; r < kRows; ++r) {
+          sums[r][t] += chunk_scale(chunk[r], i / 4) * dot(values[r], xs);
+          if (kHasMinimum) sums[r][t] -= chunk_minimum(chunk[r]) * dot(xs, vec4(1));
+        }
+      }
+    }
+  }
+  [[unroll]] for (uint r = 0; r < kRows; ++r) {
+    [[unroll]] for (uint t = 0; t < kTokens; ++t) {
+      if (first_row + r < outputs && first_token + t < count) {
+        F32(y).v[(first_token + t) * outputs + first_row + r] = sums[r][t];
+      }
+    }
+  }
+}
