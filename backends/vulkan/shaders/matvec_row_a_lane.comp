@@ -1,6 +1,10 @@
 // y[t, n] = x[t] . w[n] for a few tokens, as matvec.comp, for devices that are CPUs: there the loads of
 // neighbouring lanes are no cheaper than others, so every lane has kRows rows of its own, and x is the
 // same for all lanes.
+//
+// That reads as many rows at once as a group has, in steps of a chunk, which is more than hardware keeps
+// track of, and several of a page. So a group first reads one word of each cache line of its rows, which
+// follow one another in memory: what comes after finds them in the cache.
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
@@ -11,8 +15,18 @@ layout(constant_id = 4) const uint kTokens = 1;
 layout(constant_id = 5) const bool kCompact = false;
 layout(push_constant, scalar) uniform Push {
   uint64_t weight, x, y, rows, row_bytes;
-  uint width, outputs, tokens, unused;
+  uint width, outputs, tokens, zero;
 };
+const uint kCacheLine = 64;
+
+// What is read is only kept from being optimised away.
+float touch(uint64_t begin, uint64_t bytes) {
+  uint all = 0;
+  const uint lines = uint(bytes / kCacheLine);
+  for (uint i = lane(); i < lines; i += lanes()) all |= U32(begin + i * kCacheLine).v[0];
+  return float(all & zero);
+}
+
 void main() {
   const uint first_row = (group_x() * lanes() + lane()) * kRows;
   const uint first_token = gl_WorkGroupID.y * kTokens;
@@ -25,9 +39,12 @@ void main() {
   [[unroll]] for (uint t = 0; t < kTokens; ++t) {
     x_row[t] = x + uint64_t(min(first_token + t, count - 1)) * (width * 4);
   }
+  const uint group_row = min(group_x() * lanes() * kRows, outputs);
+  const float start = touch(weight + row_bytes * group_row,
+                            row_bytes * min(outputs - group_row, lanes() * kRows));
   float sums[kRows][kTokens];
   [[unroll]] for (uint r = 0; r < kRows; ++r) {
-    [[unroll]] for (uint t = 0; t < kTokens; ++t) sums[r][t] = 0;
+    [[unroll]] for (uint t = 0; t < kTokens; ++t) sums[r][t] = start;
   }
   for (uint c = 0; c * kChunk < width; ++c) {
     Chunk chunk[kRows];
