@@ -24,6 +24,7 @@ struct Tuning {
   std::uint32_t workgroup = 256;       // lanes of element-wise kernels and reductions
   std::uint32_t matvec_rows = 2;       // weight rows of a subgroup, or of a lane
   bool matvec_row_a_lane = false;      // lanes on rows of their own, not along the same rows
+  bool matvec_share_x = false;         // then: each loads a part of x for all, not all of them all
   std::uint32_t tile_lanes_rows = 16;  // the lanes of a matrix tile, by weight rows
   std::uint32_t tile_lanes_tokens = 8;
   std::uint32_t tile_rows = 4;  // outputs of a lane, by weight rows

@@ -35,7 +35,7 @@ void record_matmul(const Call& call) {
   struct {
     VkDeviceAddress weight, x, y, rows;
     std::uint64_t row_bytes;
-    std::uint32_t width, outputs, tokens, unused;
+    std::uint32_t width, outputs, tokens, zero;
   } push{call.address(Matmul::kWeight),
          call.address(Matmul::kX),
          call.output_address(),
@@ -53,12 +53,16 @@ void record_matmul(const Call& call) {
     const std::uint32_t tokens = std::bit_ceil(push.tokens);
     const std::uint32_t each =
         std::max(tuning.matvec_rows / tokens, std::min(tuning.matvec_rows, 2u));
-    call.recorder.dispatch(
-        shader_for(tuning.matvec_row_a_lane ? "matvec_row_a_lane" : "matvec", weight.dtype),
-        tuning.subgroup, {aligned, each, tokens, compact}, push,
-        {.x = ceil_div(push.outputs, each * (tuning.matvec_row_a_lane ? tuning.subgroup : 1)),
-         .rows = rows,
-         .tile = tokens});
+    if (tuning.matvec_row_a_lane) {
+      call.recorder.dispatch(
+          shader_for("matvec_row_a_lane", weight.dtype), tuning.subgroup,
+          {aligned, each, tokens, compact, tuning.matvec_share_x ? 1u : 0u}, push,
+          {.x = ceil_div(push.outputs, each * tuning.subgroup), .rows = rows, .tile = tokens});
+    } else {
+      call.recorder.dispatch(shader_for("matvec", weight.dtype), tuning.subgroup,
+                             {aligned, each, tokens, compact}, push,
+                             {.x = ceil_div(push.outputs, each), .rows = rows, .tile = tokens});
+    }
     return;
   }
   const std::uint32_t tile_rows = tuning.tile_lanes_rows * tuning.tile_rows;
