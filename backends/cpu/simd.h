@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "backends/cpu/activation.h"
+#include "backends/cpu/panel/panel.h"
 #include "graph/dtype.h"
 #include "graph/simd_level.h"
 
@@ -34,6 +35,8 @@ struct SimdKernels {
   QuantizedDot quantized[kDtypeCount];  // by Dtype; null for the plain types
   FloatRow floating[kDtypeCount];       // by Dtype; null for all but f32, f16, bf16, q8_0
 
+  PanelKernel panels[kDtypeCount];  // by Dtype; none at the generic level
+
   // A block with an infinity or NaN gets a NaN scale, so that its products are NaN too.
   void (*quantize_activation_row)(std::int64_t k, const float* x, ActivationRow out);
   float (*sum_of_squares)(std::int64_t n, const float* x);
@@ -45,6 +48,7 @@ struct SimdKernels {
   const QuantizedDot& quantized_dot(Dtype dtype) const {
     return quantized[static_cast<std::size_t>(dtype)];
   }
+  const PanelKernel& panel(Dtype dtype) const { return panels[static_cast<std::size_t>(dtype)]; }
   const FloatRow& float_row(Dtype dtype) const { return floating[static_cast<std::size_t>(dtype)]; }
 };
 

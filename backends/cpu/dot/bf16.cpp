@@ -1,5 +1,6 @@
 // bf16 rows against f32 vectors; see float_row.h.
 #include "backends/cpu/dot/float_row.h"
+#include "backends/cpu/panel/float_panel.h"
 
 namespace l2a {
 namespace {
@@ -45,5 +46,6 @@ struct Format {
 }  // namespace
 
 FloatRow bf16_row(SimdLevel level) { return float_row<Format>(level); }
+PanelKernel bf16_panel(SimdLevel level) { return float_panel<Dtype::bf16, Format>(level); }
 
 }  // namespace l2a

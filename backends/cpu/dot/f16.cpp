@@ -1,5 +1,6 @@
 // f16 rows against f32 vectors; see float_row.h.
 #include "backends/cpu/dot/float_row.h"
+#include "backends/cpu/panel/float_panel.h"
 
 namespace l2a {
 namespace {
@@ -31,5 +32,6 @@ struct Format {
 }  // namespace
 
 FloatRow f16_row(SimdLevel level) { return float_row<Format>(level); }
+PanelKernel f16_panel(SimdLevel level) { return float_panel<Dtype::f16, Format>(level); }
 
 }  // namespace l2a

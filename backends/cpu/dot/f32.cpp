@@ -1,5 +1,6 @@
 // f32 rows against f32 vectors; see float_row.h.
 #include "backends/cpu/dot/float_row.h"
+#include "backends/cpu/panel/float_panel.h"
 
 namespace l2a {
 namespace {
@@ -29,5 +30,6 @@ struct Format {
 }  // namespace
 
 FloatRow f32_row(SimdLevel level) { return float_row<Format>(level); }
+PanelKernel f32_panel(SimdLevel level) { return float_panel<Dtype::f32, Format>(level); }
 
 }  // namespace l2a

@@ -1,6 +1,7 @@
 // q4_0: Σ d (q - 8) · x over blocks of 32 four-bit values.
 // Nibbles stay unsigned; the offset is charged once a block through the activations' sums.
 #include "backends/cpu/dot/blocks32.h"
+#include "backends/cpu/panel/sources.h"
 
 namespace l2a {
 namespace {
@@ -20,5 +21,8 @@ struct Format {
 }  // namespace
 
 QuantizedDot q4_0_dot(SimdLevel level) { return blocks32_dot<Format>(level); }
+PanelKernel q4_0_panel(SimdLevel level) {
+  return quantized_panel<Dtype::q4_0, Blocks32Source<Format>>(level);
+}
 
 }  // namespace l2a

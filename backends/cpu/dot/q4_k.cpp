@@ -1,6 +1,7 @@
 // q4_k: Σ (d sc q - dmin mn) · x over blocks of 256 four-bit values.
 // Two sub-blocks share 32 bytes, one in each nibble.
 #include "backends/cpu/dot/k_affine.h"
+#include "backends/cpu/panel/sources.h"
 
 namespace l2a {
 namespace {
@@ -20,5 +21,8 @@ struct Format {
 }  // namespace
 
 QuantizedDot q4_k_dot(SimdLevel level) { return k_affine_dot<Format>(level); }
+PanelKernel q4_k_panel(SimdLevel level) {
+  return quantized_panel<Dtype::q4_k, KAffineSource<Format>>(level);
+}
 
 }  // namespace l2a

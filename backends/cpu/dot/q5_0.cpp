@@ -1,6 +1,7 @@
 // q5_0: Σ d (q - 16) · x over blocks of 32 five-bit values.
 // As q4_0: the offset is charged once a block through the activations' sums.
 #include "backends/cpu/dot/blocks32.h"
+#include "backends/cpu/panel/sources.h"
 
 namespace l2a {
 namespace {
@@ -20,5 +21,8 @@ struct Format {
 }  // namespace
 
 QuantizedDot q5_0_dot(SimdLevel level) { return blocks32_dot<Format>(level); }
+PanelKernel q5_0_panel(SimdLevel level) {
+  return quantized_panel<Dtype::q5_0, Blocks32Source<Format>>(level);
+}
 
 }  // namespace l2a

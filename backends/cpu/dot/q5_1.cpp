@@ -1,6 +1,7 @@
 // q5_1: Σ (d q + m) · x over blocks of 32 five-bit values.
 // As q4_1: the minimum is charged once a block through the activations' sums.
 #include "backends/cpu/dot/blocks32.h"
+#include "backends/cpu/panel/sources.h"
 
 namespace l2a {
 namespace {
@@ -20,5 +21,8 @@ struct Format {
 }  // namespace
 
 QuantizedDot q5_1_dot(SimdLevel level) { return blocks32_dot<Format>(level); }
+PanelKernel q5_1_panel(SimdLevel level) {
+  return quantized_panel<Dtype::q5_1, Blocks32Source<Format>>(level);
+}
 
 }  // namespace l2a

@@ -1,6 +1,7 @@
 // q5_k: Σ (d sc q - dmin mn) · x over blocks of 256 five-bit values.
 // As q4_k, with bit s of qh[j] as the fifth bit of sub-block s.
 #include "backends/cpu/dot/k_affine.h"
+#include "backends/cpu/panel/sources.h"
 
 namespace l2a {
 namespace {
@@ -27,5 +28,8 @@ struct Format {
 }  // namespace
 
 QuantizedDot q5_k_dot(SimdLevel level) { return k_affine_dot<Format>(level); }
+PanelKernel q5_k_panel(SimdLevel level) {
+  return quantized_panel<Dtype::q5_k, KAffineSource<Format>>(level);
+}
 
 }  // namespace l2a

@@ -5,6 +5,7 @@
 // integers with AVX2, where the sum of pairs needs a multiply anyway, and as floats with AVX-512,
 // whose byte product has already summed fours.
 #include "backends/cpu/dot/dot.h"
+#include "backends/cpu/panel/sources.h"
 #include "backends/cpu/x86.h"
 #include "ops/blocks.h"
 
@@ -152,6 +153,28 @@ L2A_AVX512 void q6_k_avx512(std::int64_t k, const std::byte* weights, const Acti
   }
 }
 
+struct Source {
+  static constexpr int kStep = 16;
+  static constexpr bool kMins = false;
+
+  L2A_AVX512 static __m512i quants(const std::byte* row, std::int64_t i, bool /*half*/) {
+    const BlockQ6K& b = reinterpret_cast<const BlockQ6K*>(row)[i / 4];
+    const auto half = static_cast<int>(i / 2 % 2), pair = static_cast<int>(i % 2);
+    return q6_k_group_pair(b.ql + 64 * half, b.qh + 32 * half, pair);
+  }
+  L2A_AVX512 static std::int64_t scales(const std::byte* row, std::int64_t s,
+                                        IntegerPanelStep<kStep>* step, int lane) {
+    const BlockQ6K& b = reinterpret_cast<const BlockQ6K*>(row)[s / 16];
+    const float d = x86::to_float(b.d);
+    for (int i = 0; i < 16; ++i) step[i].scale[lane] = d * static_cast<float>(b.scales[i]);
+    return 16;
+  }
+};
+
+#else
+
+struct Source;
+
 #endif
 
 }  // namespace
@@ -167,5 +190,7 @@ QuantizedDot q6_k_dot([[maybe_unused]] SimdLevel level) {
 #endif
   return quantized_dot<q6_k_generic<1>, q6_k_generic<4>>();
 }
+
+PanelKernel q6_k_panel(SimdLevel level) { return quantized_panel<Dtype::q6_k, Source>(level); }
 
 }  // namespace l2a

@@ -1,6 +1,7 @@
 // q8_0: Σ d q · x over blocks of 32 signed bytes.
 // Both sides are signed, so the weight's sign moves to the activation (x86.h).
 #include "backends/cpu/dot/blocks32.h"
+#include "backends/cpu/panel/sources.h"
 
 namespace l2a {
 namespace {
@@ -20,5 +21,8 @@ struct Format {
 }  // namespace
 
 QuantizedDot q8_0_dot(SimdLevel level) { return blocks32_dot<Format>(level); }
+PanelKernel q8_0_panel(SimdLevel level) {
+  return quantized_panel<Dtype::q8_0, Blocks32Source<Format>>(level);
+}
 
 }  // namespace l2a

@@ -1,12 +1,14 @@
 // y[t, n] = x[t, :] . w[n, :].
 //
 // One token is bound by reading the weights once, so rows of the weight are split over the threads and each is
-// streamed through one dot product. Several tokens are bound by arithmetic: a tile of weight rows that fits the
-// first-level cache is used for every token, four tokens at a time, so that each weight is unpacked once for four.
+// streamed through one dot product; a few tokens go four at a time, so that each weight is unpacked once for four.
+// Many tokens are bound by arithmetic: weights are unpacked into panels (panel/panel.h) that all tokens meet.
 // For quantized weights the activations are quantized first (activation.h), in parallel over tokens.
 #include "ops/matmul.h"
 
 #include <algorithm>
+#include <array>
+#include <atomic>
 
 #include "backends/cpu/kernels/kernels.h"
 
@@ -16,14 +18,34 @@ namespace {
 constexpr std::int64_t kTileBytes =
     24 * 1024;  // of weights; leaves room for four activation rows in 32 KiB
 
-bool quantized(const CpuCall& call) {
-  return dtype_info(call.inputs[Matmul::kWeight].dtype).quantized;
+// Tokens from which packing panels pays.
+constexpr std::int64_t kPanelTokens = 12;
+
+// What a call works with, for a number of tokens.
+struct Work {
+  const PanelKernel* panel;  // null: dot products
+  bool quantizes;            // the activations
+  std::int64_t row_bytes;    // of a quantized row of activations
+};
+
+Work work_of(const CpuCall& call, std::int64_t tokens) {
+  const TensorView& weight = call.inputs[Matmul::kWeight];
+  const PanelKernel& panel = call.simd.panel(weight.dtype);
+  const bool panels = tokens >= kPanelTokens && panel.rows > 0;
+  const bool quantizes = panels ? panel.integer : dtype_info(weight.dtype).quantized;
+  return {panels ? &panel : nullptr, quantizes,
+          quantizes ? static_cast<std::int64_t>(activation_row_bytes(weight.shape[1])) : 0};
 }
 
+// Rows of a compact x may be too few for panels when it comes to it, and then be quantized.
 std::size_t workspace_bytes(const CpuCall& call) {
-  if (!quantized(call)) return 0;
-  const Shape& x = call.inputs[Matmul::kX].shape;
-  return activation_row_bytes(x[1]) * static_cast<std::size_t>(x[0]);
+  const std::int64_t tokens = call.inputs[Matmul::kX].shape[0];
+  const Work most = work_of(call, tokens);
+  const std::int64_t few = std::min(tokens, kPanelTokens - 1);
+  const auto activations = std::max(tokens * most.row_bytes, few * work_of(call, few).row_bytes);
+  const std::size_t panels =
+      most.panel ? most.panel->bytes * static_cast<std::size_t>(call.pool.threads()) : 0;
+  return static_cast<std::size_t>(activations) + panels;
 }
 
 // Products of all tokens with weight rows [begin, end). `column(t)` is what the dot products take for token t.
@@ -53,33 +75,78 @@ void multiply(const CpuCall& call, std::int64_t tokens, std::int64_t begin, std:
   }
 }
 
+// Products of all tokens with the panel of weight rows that starts at `row`.
+void multiply_panel(const CpuCall& call, const PanelKernel& kernel, PanelTokens x, std::int64_t row,
+                    std::byte* panel) {
+  const TensorView& weight = call.inputs[Matmul::kWeight];
+  const std::int64_t rows = std::min(kernel.rows, weight.shape[0] - row);
+  for (x.first = 0; x.first < x.inner; x.first += kernel.depth) {
+    const std::int64_t depth = std::min(kernel.depth, x.inner - x.first);
+    const std::byte* from = weight.row<const std::byte>(row) + dtype_bytes(weight.dtype, x.first);
+    kernel.pack({from, weight.strides[0], rows}, depth, panel);
+    kernel.multiply(
+        depth, panel, x,
+        {call.output.row<float>(0) + row,
+         call.output.strides[0] / static_cast<std::int64_t>(sizeof(float)), rows, x.first > 0});
+  }
+}
+
+// Each thread claims panels until none are left; `panels` is memory for one of each thread.
+void multiply_by_panels(const CpuCall& call, const PanelKernel& kernel, const PanelTokens& x,
+                        std::byte* panels) {
+  const std::int64_t rows = call.inputs[Matmul::kWeight].shape[0];
+  std::atomic<std::int64_t> next = 0;
+  call.pool.parallel_for(call.pool.threads(), 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t thread = begin; thread < end; ++thread) {
+      std::byte* panel = panels + static_cast<std::size_t>(thread) * kernel.bytes;
+      for (;;) {
+        const std::int64_t row = next.fetch_add(kernel.rows, std::memory_order_relaxed);
+        if (row >= rows) break;
+        multiply_panel(call, kernel, x, row, panel);
+      }
+    }
+  });
+}
+
 void run(const CpuCall& call) {
   const TensorView &x = call.inputs[Matmul::kX], &weight = call.inputs[Matmul::kWeight];
   const std::int64_t inner = weight.shape[1];
   const std::int64_t tokens = active_rows(call.inputs[Matmul::kRows], x.shape[0]);
   if (tokens == 0) return;
-  const std::int64_t grain = std::max<std::int64_t>(row_grain(weight.strides[0] * tokens), 1);
-
-  if (!quantized(call)) {
-    const FloatRow& kernel = call.simd.float_row(weight.dtype);
-    call.pool.parallel_for(weight.shape[0], grain, [&](std::int64_t begin, std::int64_t end) {
-      multiply(call, tokens, begin, end, kernel.dot, kernel.dot4,
-               [&](std::int64_t t) { return x.row<const float>(t); });
+  const Work work = work_of(call, tokens);
+  auto activation = [&](std::int64_t t) {
+    return activation_row(call.workspace + t * work.row_bytes, inner);
+  };
+  if (work.quantizes) {
+    call.pool.parallel_for(tokens, row_grain(inner * 4), [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t t = begin; t < end; ++t) {
+        const ActivationRow row = activation(t);
+        call.simd.quantize_activation_row(inner, x.row<const float>(t), row);
+        if (work.panel) {  // biased by 128
+          for (std::int64_t i = 0; i < inner; ++i)
+            row.q[i] = static_cast<std::int8_t>(row.q[i] ^ -128);
+        }
+      }
     });
+  }
+  if (work.panel) {
+    const PanelTokens plain = {reinterpret_cast<const std::byte*>(x.data), x.strides[0], tokens,
+                               inner, 0};
+    const PanelTokens biased = {call.workspace, work.row_bytes, tokens, inner, 0};
+    multiply_by_panels(call, *work.panel, work.quantizes ? biased : plain,
+                       call.workspace + tokens * work.row_bytes);
     return;
   }
-  const auto row_bytes = static_cast<std::int64_t>(activation_row_bytes(inner));
-  auto activation = [&](std::int64_t t) {
-    return activation_row(call.workspace + t * row_bytes, inner);
-  };
-  call.pool.parallel_for(tokens, row_grain(inner * 4), [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t t = begin; t < end; ++t) {
-      call.simd.quantize_activation_row(inner, x.row<const float>(t), activation(t));
-    }
-  });
-  const QuantizedDot& kernel = call.simd.quantized_dot(weight.dtype);
+  const std::int64_t grain = std::max<std::int64_t>(row_grain(weight.strides[0] * tokens), 1);
   call.pool.parallel_for(weight.shape[0], grain, [&](std::int64_t begin, std::int64_t end) {
-    multiply(call, tokens, begin, end, kernel.dot, kernel.dot4, activation);
+    if (work.quantizes) {
+      const QuantizedDot& kernel = call.simd.quantized_dot(weight.dtype);
+      multiply(call, tokens, begin, end, kernel.dot, kernel.dot4, activation);
+    } else {
+      const FloatRow& kernel = call.simd.float_row(weight.dtype);
+      multiply(call, tokens, begin, end, kernel.dot, kernel.dot4,
+               [&](std::int64_t t) { return x.row<const float>(t); });
+    }
   });
 }
 
