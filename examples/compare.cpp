@@ -41,6 +41,7 @@ struct Options {
   std::string path, prompt, file, tokens, html, type_kv = "f32";
   std::vector<std::string> backends;
   int threads = 0;
+  std::optional<l2a::SimdLevel> cpu_level;
   l2a::ComparisonOptions comparison;
   bool quiet = false;
 
@@ -74,7 +75,7 @@ class Compare {
     if (!options_.html.empty()) page.emplace(options_.html);
     std::vector<std::shared_ptr<l2a::Backend>> backends;
     for (const std::string& name : options_.backends)
-      backends.push_back(l2a::make_backend({name, -1}, options_.threads));
+      backends.push_back(l2a::make_backend({name, -1, options_.cpu_level}, options_.threads));
     l2a::Comparison comparison = l2a::compare_backends(
         backends,
         [&](const std::shared_ptr<l2a::Backend>& backend) {
@@ -158,6 +159,7 @@ void add_options(CLI::App& app, Options& options) {
   app.add_option("-t,--threads", options.threads, "CPU threads; 0: as many as this process may use")
       ->check(CLI::Range(0, 1024))
       ->option_text("N [0]");
+  l2a::add_cpu_level_option(app, options.cpu_level);
   app.add_option("--html", options.html, "Also write a page with plots; replaced when it exists")
       ->check(l2a::not_empty())
       ->option_text("FILE.html");

@@ -35,10 +35,12 @@ struct SimdKernels {
   QuantizedDot quantized[kDtypeCount];  // by Dtype; null for the plain types
   FloatRow floating[kDtypeCount];       // by Dtype; null for all but f32, f16, bf16, q8_0
 
-  PanelKernel panels[kDtypeCount];  // by Dtype; none at the generic level
+  PanelKernel panels[kDtypeCount];  // by Dtype; none below AVX-512
 
-  // A block with an infinity or NaN gets a NaN scale, so that its products are NaN too.
-  void (*quantize_activation_row)(std::int64_t k, const float* x, ActivationRow out);
+  // A block with an infinity or NaN gets a NaN scale, so that its products are NaN too. `bias`, 0 or
+  // -128, is added to each q, modulo 256: -128 makes them unsigned bytes for panels.
+  void (*quantize_activation_row)(std::int64_t k, const float* x, std::int8_t bias,
+                                  ActivationRow out);
   float (*sum_of_squares)(std::int64_t n, const float* x);
   float (*max)(std::int64_t n, const float* x);  // -infinity when n is 0
   // x[i] = exp(x[i] - shift); returns their sum. Every x[i] <= shift.

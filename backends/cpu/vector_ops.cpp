@@ -30,7 +30,7 @@ inline BlockScale block_scale(std::uint32_t largest_bits) {
   return {largest / 127.0f, 127.0f / largest};
 }
 
-void quantize_generic(std::int64_t k, const float* x, ActivationRow out) {
+void quantize_generic(std::int64_t k, const float* x, std::int8_t bias, ActivationRow out) {
   for (std::int64_t i = 0; i < k / 32; ++i) {
     const float* values = x + 32 * i;
     std::uint32_t largest = 0;
@@ -41,7 +41,7 @@ void quantize_generic(std::int64_t k, const float* x, ActivationRow out) {
     int total = 0;
     for (int j = 0; j < 32; ++j) {
       const long q = s.inverse == 0 ? 0 : std::lrint(values[j] * s.inverse);
-      out.q[32 * i + j] = static_cast<std::int8_t>(q);
+      out.q[32 * i + j] = static_cast<std::int8_t>(q ^ bias);
       total += static_cast<int>(q);
     }
     out.scale[i] = s.scale;
@@ -107,7 +107,7 @@ L2A_AVX2 inline std::uint32_t largest_lane(__m256i v) {
   return static_cast<std::uint32_t>(_mm_cvtsi128_si32(m));
 }
 
-L2A_AVX2 void quantize_avx2(std::int64_t k, const float* x, ActivationRow out) {
+L2A_AVX2 void quantize_avx2(std::int64_t k, const float* x, std::int8_t bias, ActivationRow out) {
   const __m256i magnitude_bits = _mm256_set1_epi32(0x7fffffff);
   // packs works in halves of the register; this puts its groups of four back in order.
   const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
@@ -130,13 +130,40 @@ L2A_AVX2 void quantize_avx2(std::int64_t k, const float* x, ActivationRow out) {
       bytes = _mm256_packs_epi16(_mm256_packs_epi32(q[0], q[1]), _mm256_packs_epi32(q[2], q[3]));
       bytes = _mm256_permutevar8x32_epi32(bytes, order);
     }
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out.q + 32 * i), bytes);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out.q + 32 * i),
+                        _mm256_xor_si256(bytes, _mm256_set1_epi8(bias)));
     const __m256i sums = x86::dot_bytes(_mm256_set1_epi8(1), bytes);
     __m128i total = _mm_add_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1));
     total = _mm_add_epi32(total, _mm_shuffle_epi32(total, 0x4e));
     total = _mm_add_epi32(total, _mm_shuffle_epi32(total, 0xb1));
     out.scale[i] = s.scale;
     out.sum[i] = s.scale * static_cast<float>(_mm_cvtsi128_si32(total));
+  }
+}
+
+L2A_AVX512 void quantize_avx512(std::int64_t k, const float* x, std::int8_t bias,
+                                ActivationRow out) {
+  const __m512i magnitude_bits = _mm512_set1_epi32(0x7fffffff);
+  for (std::int64_t i = 0; i < k / 32; ++i) {
+    const __m512 v[2] = {_mm512_loadu_ps(x + 32 * i), _mm512_loadu_ps(x + 32 * i + 16)};
+    const __m512i bits =
+        _mm512_max_epu32(_mm512_and_si512(_mm512_castps_si512(v[0]), magnitude_bits),
+                         _mm512_and_si512(_mm512_castps_si512(v[1]), magnitude_bits));
+    const BlockScale s = block_scale(largest_lane(
+        _mm256_max_epu32(_mm512_castsi512_si256(bits), _mm512_extracti64x4_epi64(bits, 1))));
+    // Where there are no steps all are 0, of infinities and NaN too.
+    const __mmask16 any = s.inverse != 0 ? __mmask16{0xffff} : __mmask16{0};
+    const __m512 inverse = _mm512_set1_ps(s.inverse);
+    const __m512i q[2] = {_mm512_maskz_cvtps_epi32(any, _mm512_mul_ps(v[0], inverse)),
+                          _mm512_maskz_cvtps_epi32(any, _mm512_mul_ps(v[1], inverse))};
+    const __m128i flip = _mm_set1_epi8(bias);
+    for (int j = 0; j < 2; ++j) {
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(out.q + 32 * i + 16 * j),
+                       _mm_xor_si128(_mm512_cvtepi32_epi8(q[j]), flip));
+    }
+    out.scale[i] = s.scale;
+    out.sum[i] =
+        s.scale * static_cast<float>(_mm512_reduce_add_epi32(_mm512_add_epi32(q[0], q[1])));
   }
 }
 
@@ -206,7 +233,7 @@ void set_vector_ops([[maybe_unused]] SimdLevel level, SimdKernels& kernels) {
   kernels.silu_mul = silu_mul_generic;
 #if defined(__x86_64__)
   if (level != SimdLevel::generic) {
-    kernels.quantize_activation_row = quantize_avx2;
+    kernels.quantize_activation_row = level == SimdLevel::avx512 ? quantize_avx512 : quantize_avx2;
     kernels.sum_of_squares = sum_of_squares_avx2;
     kernels.max = max_avx2;
     kernels.exp_and_sum = exp_and_sum_avx2;

@@ -83,7 +83,7 @@ int best_device(const std::vector<Gpu>& devices) {
   return usable >= 0 ? usable : find(false);
 }
 
-std::shared_ptr<Backend> make_best(int device, int threads) {
+std::shared_ptr<Backend> make_best(const BackendOptions& options, int threads) {
   std::vector<std::string> failures;
   const auto announce = [&](const char* instead) {
     for (const std::string& failure : failures) {
@@ -91,7 +91,7 @@ std::shared_ptr<Backend> make_best(int device, int threads) {
     }
   };
   for (const GpuBackend& gpu : gpu_backends()) {
-    const int chosen = device >= 0 ? device : best_device(gpu.devices());
+    const int chosen = options.device >= 0 ? options.device : best_device(gpu.devices());
     if (chosen < 0) continue;
     try {
       auto backend = gpu.make(chosen);
@@ -102,7 +102,7 @@ std::shared_ptr<Backend> make_best(int device, int threads) {
     }
   }
   announce("the CPU");
-  return make_cpu_backend({threads, std::nullopt});
+  return make_cpu_fallback(options, threads);
 }
 
 // Each as --backend and --device take it.
@@ -132,11 +132,31 @@ std::vector<std::string> backend_names() {
 
 std::shared_ptr<Backend> make_backend(const BackendOptions& options, int threads) {
   if (options.name == "reference") return make_reference_backend();
-  if (options.name == "cpu") return make_cpu_backend({threads, std::nullopt});
+  if (options.name == "cpu") return make_cpu_fallback(options, threads);
   for (const GpuBackend& gpu : gpu_backends()) {
     if (options.name == gpu.name) return gpu.make(options.device);
   }
-  return make_best(options.device, threads);
+  return make_best(options, threads);
+}
+
+std::shared_ptr<Backend> make_cpu_fallback(const BackendOptions& options, int threads) {
+  return make_cpu_backend({threads, options.cpu_level});
+}
+
+void add_cpu_level_option(CLI::App& app, std::optional<SimdLevel>& level) {
+  std::vector<std::string> names;
+  for (int i = 0; i < kSimdLevelCount; ++i) {
+    names.emplace_back(simd_level_name(static_cast<SimdLevel>(i)));
+  }
+  app.add_option_function<std::string>(
+         "--cpu",
+         [&level, names](const std::string& name) {
+           const auto found = std::find(names.begin(), names.end(), name);
+           level = static_cast<SimdLevel>(found - names.begin());
+         },
+         "Instructions that the CPU's kernels use; by default the best it has")
+      ->check(CLI::IsMember(names))
+      ->option_text(CLI::detail::join(names, "|"));
 }
 
 void add_backend_options(CLI::App& app, BackendOptions& options) {
@@ -150,6 +170,7 @@ void add_backend_options(CLI::App& app, BackendOptions& options) {
   app.add_option("--device", options.device, "Number of the backend's device, as in --list-devices")
       ->check(CLI::Range(0, 1023))
       ->option_text("N");
+  add_cpu_level_option(app, options.cpu_level);
   app.add_flag_callback(
          "--list-devices", [] { throw CLI::CallForVersion(device_list(), 0); },
          "Name the devices of every backend")

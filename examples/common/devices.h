@@ -3,10 +3,12 @@
 
 #include <CLI/CLI.hpp>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "graph/backend.h"
+#include "graph/simd_level.h"
 
 namespace l2a {
 
@@ -15,14 +17,19 @@ std::vector<std::string> backend_names();
 
 struct BackendOptions {
   std::string name = "auto";
-  int device = -1;  // of the backend's; -1: the best
+  int device = -1;                     // of the backend's; -1: the best
+  std::optional<SimdLevel> cpu_level;  // of the CPU's; none: the best that this machine has
 };
 
 // By name; "auto" takes a GPU where there is one, else the CPU, and says on standard error when a GPU is
 // here that cannot be used. `threads`: of the CPU; 0: as many as the process may use.
 std::shared_ptr<Backend> make_backend(const BackendOptions& options, int threads);
+// The CPU's, whatever `options` names.
+std::shared_ptr<Backend> make_cpu_fallback(const BackendOptions& options, int threads);
 
-// Adds --backend, --device and --list-devices.
+// Adds --cpu. A level that the machine lacks fails when the CPU's backend is made.
+void add_cpu_level_option(CLI::App& app, std::optional<SimdLevel>& level);
+// Adds --backend, --device, --cpu and --list-devices.
 void add_backend_options(CLI::App& app, BackendOptions& options);
 
 }  // namespace l2a

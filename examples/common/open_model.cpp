@@ -141,7 +141,7 @@ PlacedModel place_model(const ModelOptions& options, const std::shared_ptr<const
       throw Error("--gpu-layers: this is the CPU's backend already; choose another with --backend");
     return {backend, {}, Model::load(file, backend)};
   }
-  const auto host = make_backend({"cpu", -1}, options.threads);
+  const auto host = make_cpu_fallback(options.backend, options.threads);
   const std::int64_t count = layers_on_device(options, *file, session, logits, *backend);
   auto model =
       Model::load(file, split_layers(ModelConfig::from_gguf(*file).layers, count, backend, host));
@@ -173,7 +173,7 @@ std::unique_ptr<Session> open_session(const ModelOptions& options,
     if (options.backend.name != "auto") throw;
     print_error("note", concat(error.what(), "; running on the CPU instead"));
   }
-  return open_on(make_backend({"cpu", -1}, options.threads));
+  return open_on(make_cpu_fallback(options.backend, options.threads));
 }
 
 Tokenizer open_tokenizer(const GgufFile& file) {

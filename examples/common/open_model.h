@@ -36,7 +36,7 @@ std::vector<std::string> cache_type_names();
 void add_model_path(CLI::App& app, std::string& path);
 // Adds --gpu-layers and --device-memory.
 void add_placement_options(CLI::App& app, ModelOptions& options);
-// Adds MODEL, --backend, --device, --list-devices, --threads, --type-kv, --verify and those of placement.
+// Adds MODEL, --backend, --device, --cpu, --list-devices, --threads, --type-kv, --verify and those of placement.
 void add_model_options(CLI::App& app, ModelOptions& options);
 
 // Adds --route-stats, a file to write (convert/route_stats.h).

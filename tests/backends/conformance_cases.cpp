@@ -71,6 +71,14 @@ void add_matmul(Cases& cases) {
                        c.compare(row_lookup(c.graph, c.weight(dtype, {17, 2 * block}), ids), 0);
                      }});
   }
+  // Rows that are longer than what a backend may hold of them at once.
+  for (const Dtype dtype : {Dtype::f16, Dtype::q8_0, Dtype::q4_k, Dtype::q6_k}) {
+    cases.push_back(
+        {concat("matmul ", dtype, " of rows beyond 8192"), [=](CaseBuilder& c) {
+           const Tensor x = c.input({9, 8448});
+           c.compare(matmul(c.graph, x, c.weight(dtype, {3, 8448})), c.tolerances.of(dtype));
+         }});
+  }
   cases.push_back({"matmul of a view", [](CaseBuilder& c) {
                      const Tensor x = c.graph.slice(c.input({9, 64}), 3, 8);
                      c.compare(matmul(c.graph, x, c.weight(Dtype::q8_0, {10, 64})),

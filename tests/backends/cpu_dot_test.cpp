@@ -91,7 +91,7 @@ struct Activation {
   Activation(const SimdKernels& kernels, const std::vector<float>& x)
       : q(x.size(), 99), scale(x.size() / 32, kNaN), sum(x.size() / 32, kNaN), values(x.size()) {
     view = {q.data(), scale.data(), sum.data()};
-    kernels.quantize_activation_row(static_cast<std::int64_t>(x.size()), x.data(), view);
+    kernels.quantize_activation_row(static_cast<std::int64_t>(x.size()), x.data(), 0, view);
     for (std::size_t i = 0; i < x.size(); ++i) {
       values[i] = scale[i / 32] * static_cast<float>(q[i]);
     }

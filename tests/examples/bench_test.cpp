@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "graph/simd_level.h"
 #include "tests/examples/program.h"
 
 namespace l2a {
@@ -36,6 +37,23 @@ json results(Arguments options) {
 
 std::size_t lines(const std::string& text) {
   return static_cast<std::size_t>(std::count(text.begin(), text.end(), '\n'));
+}
+
+TEST_CASE("--cpu takes the levels of this machine, and says which it lacks or does not know") {
+  const auto lacks = [](SimdLevel level) { return level > best_simd_level(); };
+  for (int i = 0; i < kSimdLevelCount; ++i) {
+    const auto level = static_cast<SimdLevel>(i);
+    const std::string name(simd_level_name(level));
+    CAPTURE(name);
+    const Arguments options = {model("l2a-qwen3-pruned"), "-p", "9", "-n", "0", "--cpu", name};
+    if (lacks(level)) {
+      check_fails(kProgram, options, 1, {"no " + name + " instructions"});
+    } else {
+      const char* products[kSimdLevelCount] = {"plain C++", "AVX2", "AVX-512"};
+      CHECK(contains(bench(options).out, products[i]));
+    }
+  }
+  check_fails(kProgram, {model("l2a-qwen3-pruned"), "--cpu", "sse9"}, 2, {"--cpu", "avx2"});
 }
 
 TEST_CASE("l2a-bench combines all values of its options, and prints a row for each test") {

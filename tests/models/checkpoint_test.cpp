@@ -11,13 +11,24 @@ using namespace l2a;
 using namespace l2a::test;
 namespace fs = std::filesystem;
 
+namespace {
+
+// Every GPU that is here, and the CPU at each of its levels.
+std::vector<std::shared_ptr<Backend>> fast_backends() {
+  std::vector<std::shared_ptr<Backend>> backends = test::gpu_backends();
+  for (const SimdLevel level : simd_levels()) backends.push_back(make_cpu_backend({2, level}));
+  return backends;
+}
+
+}  // namespace
+
 TEST_CASE(
     "every checkpoint gives the expected logits and routes, in one chunk, in sevens and token by "
     "token") {
   const test::TemporaryFolder folder;
   REQUIRE(checkpoints().size() == 11);
-  std::vector<std::shared_ptr<Backend>> backends = test::gpu_backends();
-  backends.insert(backends.end(), {make_cpu_backend(), make_reference_backend()});
+  std::vector<std::shared_ptr<Backend>> backends = fast_backends();
+  backends.push_back(make_reference_backend());
   for (const auto& backend : backends) {
     for (const fs::path& checkpoint : checkpoints()) {
       CAPTURE(backend->name());
@@ -44,9 +55,7 @@ TEST_CASE(
 
 TEST_CASE("with an f16 cache the size of chunks changes nothing beyond rounding") {
   const test::TemporaryFolder folder;
-  std::vector<std::shared_ptr<Backend>> backends = test::gpu_backends();
-  backends.push_back(make_cpu_backend());
-  for (const auto& backend : backends)
+  for (const auto& backend : fast_backends())
     for (const std::string name :
          {"l2a-qwen3-tiny", "l2a-qwen3-pruned", "l2a-llama-widen", "qwen3-tiny"}) {
       CAPTURE(name);

@@ -46,6 +46,6 @@ struct Format {
 }  // namespace
 
 FloatRow bf16_row(SimdLevel level) { return float_row<Format>(level); }
-PanelKernel bf16_panel(SimdLevel level) { return float_panel<Dtype::bf16, Format>(level); }
+PanelKernel bf16_panel(SimdLevel level) { return float_panel<Format>(level); }
 
 }  // namespace l2a

@@ -32,6 +32,6 @@ struct Format {
 }  // namespace
 
 FloatRow f16_row(SimdLevel level) { return float_row<Format>(level); }
-PanelKernel f16_panel(SimdLevel level) { return float_panel<Dtype::f16, Format>(level); }
+PanelKernel f16_panel(SimdLevel level) { return float_panel<Format>(level); }
 
 }  // namespace l2a

@@ -30,6 +30,6 @@ struct Format {
 }  // namespace
 
 FloatRow f32_row(SimdLevel level) { return float_row<Format>(level); }
-PanelKernel f32_panel(SimdLevel level) { return float_panel<Dtype::f32, Format>(level); }
+PanelKernel f32_panel(SimdLevel level) { return float_panel<Format>(level); }
 
 }  // namespace l2a

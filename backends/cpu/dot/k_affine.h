@@ -9,6 +9,8 @@
 //     quant_pair(block, i)    the 64 values of sub-blocks 2i and 2i + 1 for AVX-512
 #pragma once
 
+#include <cstddef>
+
 #include "backends/cpu/dot/dot.h"
 #include "backends/cpu/x86.h"
 #include "ops/blocks.h"
@@ -47,18 +49,31 @@ void k_affine_generic(std::int64_t k, const std::byte* weights, const Activation
 
 namespace x86 {
 
+// The head of a block: d, dmin and the packed scales are its first 16 bytes.
+template <class Block>
+L2A_AVX2 inline __m128i load_head(const Block& block) {
+  static_assert(offsetof(Block, scales) == 4 && sizeof(block.scales) == 12);
+  return load128(&block);
+}
+
 // Eight scales, then eight minimums, four bytes at a time; the layout is at PackedScales.
-L2A_AVX2 inline __m128i unpack_scales(const PackedScales& packed) {
-  const std::uint32_t scales = load_u32(packed.bytes);
-  const std::uint32_t mins = load_u32(packed.bytes + 4);
-  const std::uint32_t last = load_u32(packed.bytes + 8);
-  constexpr std::uint32_t kLow6 = 0x3f3f3f3f;
-  constexpr std::uint32_t kLow4 = 0x0f0f0f0f;
-  constexpr std::uint32_t kTop2 = 0x30303030;  // the top two bits of a byte, after >> 2
-  return _mm_setr_epi32(static_cast<int>(scales & kLow6),
-                        static_cast<int>((last & kLow4) | ((scales >> 2) & kTop2)),
-                        static_cast<int>(mins & kLow6),
-                        static_cast<int>(((last >> 4) & kLow4) | ((mins >> 2) & kTop2)));
+L2A_AVX2 inline __m128i unpack_scales(__m128i head) {
+  constexpr int kLow6 = 0x3f3f3f3f, kLow4 = 0x0f0f0f0f;
+  constexpr int kTop2 = 0x30303030;  // the top two bits of a byte, after >> 2
+  // 32-bit words 1, 2, 3 of the head are scales, mins and the low bits of the last four of both.
+  const __m128i low =
+      _mm_srlv_epi32(_mm_shuffle_epi32(head, _MM_SHUFFLE(3, 2, 3, 1)), _mm_setr_epi32(0, 0, 0, 4));
+  const __m128i high = _mm_srli_epi32(_mm_shuffle_epi32(head, _MM_SHUFFLE(2, 2, 1, 1)), 2);
+  return _mm_or_si128(_mm_and_si128(low, _mm_setr_epi32(kLow6, kLow4, kLow6, kLow4)),
+                      _mm_and_si128(high, _mm_setr_epi32(0, kTop2, 0, kTop2)));
+}
+
+// d and dmin, each over all lanes.
+L2A_AVX2 inline __m256 first_half(__m128i head) {
+  return _mm256_broadcastss_ps(_mm_cvtph_ps(head));
+}
+L2A_AVX2 inline __m256 second_half(__m128i head) {
+  return _mm256_broadcastss_ps(_mm_movehdup_ps(_mm_cvtph_ps(head)));
 }
 
 L2A_AVX2 inline __m256 bytes_to_floats(__m128i bytes) {
@@ -94,11 +109,11 @@ L2A_AVX2 void k_affine_avx2(std::int64_t k, const std::byte* weights, const Acti
   }
   for (std::int64_t i = 0; i < k / 256; ++i) {
     const auto& b = blocks[i];
-    const __m128i packed = x86::unpack_scales(b.scales);
-    const __m128 d = x86::to_floats(b.d, b.dmin, b.d, b.dmin);
-    const __m256 sub_scale = _mm256_mul_ps(x86::bytes_to_floats(packed), _mm256_broadcastss_ps(d));
-    const __m256 sub_min = _mm256_mul_ps(x86::bytes_to_floats(_mm_srli_si128(packed, 8)),
-                                         _mm256_broadcastss_ps(_mm_movehdup_ps(d)));
+    const __m128i head = x86::load_head(b);
+    const __m128i packed = x86::unpack_scales(head);
+    const __m256 sub_scale = _mm256_mul_ps(x86::bytes_to_floats(packed), x86::first_half(head));
+    const __m256 sub_min =
+        _mm256_mul_ps(x86::bytes_to_floats(_mm_srli_si128(packed, 8)), x86::second_half(head));
     alignas(32) float scale[kColumns][8];
     for (int c = 0; c < kColumns; ++c) {
       _mm256_store_ps(scale[c], _mm256_mul_ps(sub_scale, _mm256_loadu_ps(x[c].scale + 8 * i)));
@@ -136,11 +151,11 @@ L2A_AVX512 void k_affine_avx512(std::int64_t k, const std::byte* weights, const 
   }
   for (std::int64_t i = 0; i < k / 256; ++i) {
     const auto& b = blocks[i];
-    const __m128i packed = x86::unpack_scales(b.scales);
-    const __m128 d = x86::to_floats(b.d, b.dmin, b.d, b.dmin);
-    const __m256 sub_scale = _mm256_mul_ps(x86::bytes_to_floats(packed), _mm256_broadcastss_ps(d));
-    const __m256 sub_min = _mm256_mul_ps(x86::bytes_to_floats(_mm_srli_si128(packed, 8)),
-                                         _mm256_broadcastss_ps(_mm_movehdup_ps(d)));
+    const __m128i head = x86::load_head(b);
+    const __m128i packed = x86::unpack_scales(head);
+    const __m256 sub_scale = _mm256_mul_ps(x86::bytes_to_floats(packed), x86::first_half(head));
+    const __m256 sub_min =
+        _mm256_mul_ps(x86::bytes_to_floats(_mm_srli_si128(packed, 8)), x86::second_half(head));
     __m512 scale[kColumns];
     for (int c = 0; c < kColumns; ++c) {
       scale[c] =

@@ -21,8 +21,6 @@ struct Format {
 }  // namespace
 
 QuantizedDot q4_k_dot(SimdLevel level) { return k_affine_dot<Format>(level); }
-PanelKernel q4_k_panel(SimdLevel level) {
-  return quantized_panel<Dtype::q4_k, KAffineSource<Format>>(level);
-}
+PanelKernel q4_k_panel(SimdLevel level) { return quantized_panel<KAffineSource<Format>>(level); }
 
 }  // namespace l2a

@@ -21,8 +21,6 @@ struct Format {
 }  // namespace
 
 QuantizedDot q5_1_dot(SimdLevel level) { return blocks32_dot<Format>(level); }
-PanelKernel q5_1_panel(SimdLevel level) {
-  return quantized_panel<Dtype::q5_1, Blocks32Source<Format>>(level);
-}
+PanelKernel q5_1_panel(SimdLevel level) { return quantized_panel<Blocks32Source<Format>>(level); }
 
 }  // namespace l2a

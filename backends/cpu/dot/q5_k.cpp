@@ -28,8 +28,6 @@ struct Format {
 }  // namespace
 
 QuantizedDot q5_k_dot(SimdLevel level) { return k_affine_dot<Format>(level); }
-PanelKernel q5_k_panel(SimdLevel level) {
-  return quantized_panel<Dtype::q5_k, KAffineSource<Format>>(level);
-}
+PanelKernel q5_k_panel(SimdLevel level) { return quantized_panel<KAffineSource<Format>>(level); }
 
 }  // namespace l2a

@@ -191,6 +191,6 @@ QuantizedDot q6_k_dot([[maybe_unused]] SimdLevel level) {
   return quantized_dot<q6_k_generic<1>, q6_k_generic<4>>();
 }
 
-PanelKernel q6_k_panel(SimdLevel level) { return quantized_panel<Dtype::q6_k, Source>(level); }
+PanelKernel q6_k_panel(SimdLevel level) { return quantized_panel<Source>(level); }
 
 }  // namespace l2a

@@ -19,7 +19,7 @@ constexpr std::int64_t kTileBytes =
     24 * 1024;  // of weights; leaves room for four activation rows in 32 KiB
 
 // Tokens from which packing panels pays.
-constexpr std::int64_t kPanelTokens = 12;
+constexpr std::int64_t kPanelTokens = 8;
 
 // What a call works with, for a number of tokens.
 struct Work {
@@ -117,15 +117,11 @@ void run(const CpuCall& call) {
   auto activation = [&](std::int64_t t) {
     return activation_row(call.workspace + t * work.row_bytes, inner);
   };
+  const std::int8_t bias = work.panel ? -128 : 0;
   if (work.quantizes) {
     call.pool.parallel_for(tokens, row_grain(inner * 4), [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t t = begin; t < end; ++t) {
-        const ActivationRow row = activation(t);
-        call.simd.quantize_activation_row(inner, x.row<const float>(t), row);
-        if (work.panel) {  // biased by 128
-          for (std::int64_t i = 0; i < inner; ++i)
-            row.q[i] = static_cast<std::int8_t>(row.q[i] ^ -128);
-        }
+        call.simd.quantize_activation_row(inner, x.row<const float>(t), bias, activation(t));
       }
     });
   }

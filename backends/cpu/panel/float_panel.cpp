@@ -5,45 +5,12 @@
 namespace l2a {
 namespace {
 
-// Twelve vectors of sums of the sixteen registers.
-constexpr int kTokensAvx2 = 6;
-
-template <int kTokens>
-L2A_AVX2 void tile_avx2(std::int64_t k, const FloatPanelPlace<8>* places, const PanelTokens& x,
-                        std::int64_t token, const PanelOutput& out) {
-  const float* values[kTokens];
-  alignas(32) float partial[kTokens][16] = {};
-  __m256 total[kTokens][2];
-  const bool whole = out.rows == 16;
-  for (int t = 0; t < kTokens; ++t) {
-    values[t] = reinterpret_cast<const float*>(x.data + (token + t) * x.stride) + x.first;
-    const float* y = out.data + (token + t) * out.stride;
-    if (out.add && !whole) std::copy_n(y, out.rows, partial[t]);
-    for (int v = 0; v < 2; ++v) {
-      total[t][v] = _mm256_loadu_ps(out.add && whole ? y + 8 * v : partial[t] + 8 * v);
-    }
-  }
-  for (std::int64_t i = 0; i < k; ++i) {
-    const __m256 w[2] = {_mm256_loadu_ps(places[i]), _mm256_loadu_ps(places[i] + 8)};
-    for (int t = 0; t < kTokens; ++t) {
-      const __m256 value = _mm256_broadcast_ss(values[t] + i);
-      for (int v = 0; v < 2; ++v) total[t][v] = _mm256_fmadd_ps(value, w[v], total[t][v]);
-    }
-  }
-  for (int t = 0; t < kTokens; ++t) {
-    float* y = out.data + (token + t) * out.stride;
-    for (int v = 0; v < 2; ++v)
-      _mm256_storeu_ps(whole ? y + 8 * v : partial[t] + 8 * v, total[t][v]);
-    if (!whole) std::copy_n(partial[t], out.rows, y);
-  }
-}
-
 // Twenty-four vectors of sums of the thirty-two registers.
-constexpr int kTokensAvx512 = 12;
+constexpr int kTileTokens = 12;
 
 template <int kTokens>
-L2A_AVX512 void tile_avx512(std::int64_t k, const FloatPanelPlace<16>* places, const PanelTokens& x,
-                            std::int64_t token, const PanelOutput& out) {
+L2A_AVX512 void tile(std::int64_t k, const FloatPanelPlace* places, const PanelTokens& x,
+                     std::int64_t token, const PanelOutput& out) {
   const float* values[kTokens];
   __m512 total[kTokens][2];
   const __mmask16 masks[2] = {x86::first_lanes(out.rows),
@@ -71,20 +38,11 @@ L2A_AVX512 void tile_avx512(std::int64_t k, const FloatPanelPlace<16>* places, c
 
 }  // namespace
 
-void multiply_float_panel_avx2(std::int64_t k, const std::byte* panel, const PanelTokens& x,
-                               const PanelOutput& out) {
-  const auto* places = reinterpret_cast<const FloatPanelPlace<8>*>(panel);
-  for_token_tiles<kTokensAvx2>(x.count, [&]<int kTokens>(std::int64_t token) {
-    tile_avx2<kTokens>(k, places, x, token, out);
-  });
-}
-
-void multiply_float_panel_avx512(std::int64_t k, const std::byte* panel, const PanelTokens& x,
-                                 const PanelOutput& out) {
-  const auto* places = reinterpret_cast<const FloatPanelPlace<16>*>(panel);
-  for_token_tiles<kTokensAvx512>(x.count, [&]<int kTokens>(std::int64_t token) {
-    tile_avx512<kTokens>(k, places, x, token, out);
-  });
+void multiply_float_panel(std::int64_t k, const std::byte* panel, const PanelTokens& x,
+                          const PanelOutput& out) {
+  const auto* places = reinterpret_cast<const FloatPanelPlace*>(panel);
+  for_token_tiles<kTileTokens>(
+      x.count, [&]<int kTokens>(std::int64_t token) { tile<kTokens>(k, places, x, token, out); });
 }
 
 }  // namespace l2a

@@ -45,25 +45,32 @@ L2A_AVX512 void pack_sixteen_rows(const PanelRows& weights, int first, std::int6
                                   IntegerPanelStep<Source::kStep>* steps) {
   constexpr int kGroups = Source::kStep / 4;
   const __m512i ones = _mm512_set1_epi8(1);
+  const std::byte* rows[16];
+  for (int r = 0; r < 16; ++r) rows[r] = weights.row(first + r);
   for (std::int64_t at = 0; at < k; at += 64) {
     const bool half = k - at < 64;
     __m512i q[16];
-    for (int r = 0; r < 16; ++r) q[r] = Source::quants(weights.row(first + r), at / 64, half);
+#pragma GCC unroll 16
+    for (int r = 0; r < 16; ++r) q[r] = Source::quants(rows[r], at / 64, half);
     x86::transpose(q);
-    for (int g = 0; g < (half ? 8 : 16); g += kGroups) {
+#pragma GCC unroll 4
+    for (int g = 0; g < 16; g += kGroups) {
+      if (half && g >= 8) break;
       auto& step = steps[(at + 4 * g) / Source::kStep];
       __m512i sum = _mm512_setzero_si512();
+#pragma GCC unroll 8
       for (int i = 0; i < kGroups; ++i) {
         sum = _mm512_dpbusd_epi32(sum, ones, q[g + i]);
         _mm512_store_si512(step.q[i][first], q[g + i]);
       }
-      _mm512_store_si512(step.start + first, _mm512_mullo_epi32(sum, _mm512_set1_epi32(-128)));
+      // -128 times the sum.
+      _mm512_store_si512(step.start + first,
+                         _mm512_sub_epi32(_mm512_setzero_si512(), _mm512_slli_epi32(sum, 7)));
     }
   }
-  for (int r = 0; r < 16; ++r) {
-    const std::byte* row = weights.row(first + r);
-    for (std::int64_t s = 0; s < k / Source::kStep;)
-      s += Source::scales(row, s, steps + s, first + r);
+  // Rows within steps: a step's scales share their cache lines.
+  for (std::int64_t s = 0, count = 0; s < k / Source::kStep; s += count) {
+    for (int r = 0; r < 16; ++r) count = Source::scales(rows[r], s, steps + s, first + r);
   }
 }
 
