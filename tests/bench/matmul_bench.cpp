@@ -57,7 +57,7 @@ int main(int argc, char** argv) {
     for (int d = 0; d < kDtypeCount; ++d) {
       const auto dtype = static_cast<Dtype>(d);
       if (dtype == Dtype::i32) continue;
-      for (const std::int64_t tokens : {1, 4, 8, 12, 16, 64, 512}) {
+      for (const std::int64_t tokens : {1, 2, 4, 6, 8, 16, 64, 512}) {
         const std::string name = "matmul/" + std::string(simd_level_name(level)) + "/" +
                                  std::string(dtype_name(dtype)) + "/" + std::to_string(tokens);
         benchmark::RegisterBenchmark(name.c_str(), matmul_of, level, dtype, tokens)

@@ -19,7 +19,16 @@ constexpr std::int64_t kTileBytes =
     24 * 1024;  // of weights; leaves room for four activation rows in 32 KiB
 
 // Tokens from which packing panels pays.
-constexpr std::int64_t kPanelTokens = 8;
+constexpr std::int64_t kPanelTokens = 6;
+
+// How far ahead of the products of one token quantized weights are asked for. Processors look ahead
+// by themselves, but not over the end of a page, and the products leave them little time: 10% to 20%
+// for q4_k to q8_0. Float weights are read as fast without, and 12% slower with it.
+constexpr std::int64_t kAhead = 8192;
+
+void prefetch(const std::byte* from, std::int64_t bytes) {
+  for (std::int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(from + at);
+}
 
 // What a call works with, for a number of tokens.
 struct Work {
@@ -55,6 +64,7 @@ void multiply(const CpuCall& call, std::int64_t tokens, std::int64_t begin, std:
   const TensorView& weight = call.inputs[Matmul::kWeight];
   const std::int64_t inner = weight.shape[1];
   const std::int64_t tile = std::max<std::int64_t>(kTileBytes / weight.strides[0], 1);
+  const bool ahead = tokens == 1 && dtype_info(weight.dtype).quantized;
   using Columns = std::array<decltype(column(0)), 4>;
   for (std::int64_t first = begin; first < end; first += tile) {
     const std::int64_t last = std::min(first + tile, end);
@@ -69,7 +79,9 @@ void multiply(const CpuCall& call, std::int64_t tokens, std::int64_t begin, std:
     }
     for (; t < tokens; ++t) {
       for (std::int64_t n = first; n < last; ++n) {
-        call.output.row<float>(t)[n] = dot(inner, weight.row<const std::byte>(n), column(t));
+        const auto* row = weight.row<const std::byte>(n);
+        if (ahead) prefetch(row + kAhead, weight.strides[0]);
+        call.output.row<float>(t)[n] = dot(inner, row, column(t));
       }
     }
   }
