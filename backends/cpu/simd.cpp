@@ -43,6 +43,7 @@ SimdKernels make_kernels(SimdLevel level) {
   panel(Dtype::f32) = f32_panel(level);
   panel(Dtype::f16) = f16_panel(level);
   panel(Dtype::bf16) = bf16_panel(level);
+  kernels.attention = attention_kernels(level);
   set_vector_ops(level, kernels);
   return kernels;
 }

@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "backends/cpu/activation.h"
+#include "backends/cpu/attention/tile.h"
 #include "backends/cpu/panel/panel.h"
 #include "graph/dtype.h"
 #include "graph/simd_level.h"
@@ -34,6 +35,7 @@ struct SimdKernels {
   SimdLevel level;
   QuantizedDot quantized[kDtypeCount];  // by Dtype; null for the plain types
   FloatRow floating[kDtypeCount];       // by Dtype; null for all but f32, f16, bf16, q8_0
+  AttentionKernels attention;
 
   PanelKernel panels[kDtypeCount];  // by Dtype; none below AVX-512
 

@@ -51,6 +51,24 @@ L2A_AVX2 inline __m256 exp(__m256 x) {
   return _mm256_blendv_ps(p, infinity, _mm256_cmp_ps(x, max, _CMP_GT_OQ));
 }
 
+L2A_AVX512 inline __m512 exp(__m512 x) {
+  const __m512 min = _mm512_set1_ps(kExpMin);
+  const __m512 max = _mm512_set1_ps(kExpMax);
+  const __m512 clamped = _mm512_min_ps(max, _mm512_max_ps(min, x));
+  const __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(clamped, _mm512_set1_ps(kLog2E)),
+                                        _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  const __m512 high = _mm512_fnmadd_ps(n, _mm512_set1_ps(kLn2High), clamped);
+  const __m512 r = _mm512_fnmadd_ps(n, _mm512_set1_ps(kLn2Low), high);
+  __m512 p = _mm512_set1_ps(kExpTerms[0]);
+#pragma GCC unroll 8
+  for (int i = 1; i < 8; ++i) {
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(kExpTerms[i]));
+  }
+  p = _mm512_maskz_scalef_ps(_mm512_cmp_ps_mask(x, min, _CMP_NLT_UQ), p, n);
+  const __m512 infinity = _mm512_set1_ps(std::numeric_limits<float>::infinity());
+  return _mm512_mask_mov_ps(p, _mm512_cmp_ps_mask(x, max, _CMP_GT_OQ), infinity);
+}
+
 }  // namespace l2a::x86
 
 #endif
