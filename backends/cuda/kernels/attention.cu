@@ -1,7 +1,8 @@
 // Causal softmax attention over a cache, for all tokens or for routed rows: chooses a kernel.
 //
 //   f16 or bf16 cache, heads of 64 or 128:  up to 8 tokens   decode_attention: keys split over blocks
-//                                           more             prefill_attention: tiles of 128 rows
+//                                           more             hopper_attention (wgmma) or prefill_attention
+//                                                            (mma.sync): tiles of 128 rows
 //   everything else                                          plain_attention: f32 arithmetic
 //
 // The tensor-core kernels round queries and softmax weights to the type of the cache; sums and statistics are f32.
@@ -57,8 +58,15 @@ bool decodes(const CudaCall& call) {
          tensor_core_attention(call.inputs[Attention::kKeys].dtype, call.output.shape[2]);
 }
 
+bool on_hopper(const CudaCall& call, const AttentionArguments& a) {
+  return tensor_core_attention(call.inputs[Attention::kKeys].dtype, a.dim) &&
+         hopper_attention_runs(a, call.device);
+}
+
 std::size_t workspace_bytes(const CudaCall& call) {
-  return decodes(call) ? split_of(call).bytes : 0;
+  if (decodes(call)) return split_of(call).bytes;
+  const AttentionArguments a = arguments_of(call);
+  return on_hopper(call, a) ? hopper_attention_bytes(a, call.device) : 0;
 }
 
 bool supports(std::span<const ValueInfo> inputs) {
@@ -72,6 +80,8 @@ void run(const CudaCall& call) {
   if (decodes(call)) {
     decode_attention(cache, a, split_of(call), call.workspace, call.counters, call.device,
                      call.stream);
+  } else if (on_hopper(call, a)) {
+    hopper_attention(cache, a, call.workspace, call.device, call.stream);
   } else if (tensor_core_attention(cache, a.dim)) {
     prefill_attention(cache, a, call.stream);
   } else {

@@ -25,6 +25,12 @@ void decode_attention(Dtype cache, const AttentionArguments& arguments, const De
                       std::byte* workspace, std::uint32_t* counters, const DeviceTraits& device,
                       cudaStream_t stream);
 
+// Any number of rows; any device.
 void prefill_attention(Dtype cache, const AttentionArguments& arguments, cudaStream_t stream);
+// The same on Hopper. Whether it can be had: this build has code for it, and the copy engine can fetch what is where.
+bool hopper_attention_runs(const AttentionArguments& arguments, const DeviceTraits& device);
+std::size_t hopper_attention_bytes(const AttentionArguments& arguments, const DeviceTraits& device);
+void hopper_attention(Dtype cache, const AttentionArguments& arguments, std::byte* workspace,
+                      const DeviceTraits& device, cudaStream_t stream);
 
 }  // namespace l2a::cuda
