@@ -19,6 +19,14 @@ struct DeviceTraits {
   int shared_bytes = 0;  // of shared memory, that the blocks of a multiprocessor share
 
   bool chains() const { return major >= 9; }  // kernels/chain.cuh
+  // Runs the kernels of wgmma and TMA. They are machine code for 9.0 alone; PTX for later devices has none.
+  bool hopper() const {
+#ifdef L2A_CUDA_HOPPER
+    return major == 9;
+#else
+    return false;
+#endif
+  }
 };
 
 // Words that are zero between kernels: who uses one puts it back to zero.

@@ -23,12 +23,22 @@ struct Tile {
   const std::int32_t* list;  // of its tokens; null: all
   int first_pair, pairs;     // of the list, and as many as that has
   int window;                // 0: none
-  bool skips_wide;           // wide rows belong to another tile
+  bool skips_wide;           // wide rows belong to other tiles
   int begin, last;           // keys outside [begin, last] and the sinks are no one's,
   int mask_to, mask_from;    // those in [mask_to, mask_from) are every row's
 
   __device__ int begin_of(int position) const {
     return window > 0 && position + 1 > window ? position + 1 - window : 0;
+  }
+  // Whether the list's token of that index belongs to another tile.
+  __device__ bool skips(const AttentionArguments& a, int index) const {
+    return skips_wide && lists(a.wide, index);
+  }
+  // Where a pair's query and result lie, in heads. Compact ones lie as the Rows lists them, wide ones at their tokens.
+  __device__ std::int64_t at(const AttentionArguments& a, int pair, int head) const {
+    const int group = a.group(), index = pair / group;
+    const int row = list == a.rows ? index : token_of(list, index);
+    return static_cast<std::int64_t>(row) * a.query_heads + head * group + pair % group;
   }
 };
 __device__ inline Tile tile_at(const AttentionArguments& a, int start, int index) {
@@ -100,11 +110,19 @@ __device__ inline KeyTile key_tile(const KeyRuns& runs, int index) {
   return {first, min(kTileKeys, in.end - first), in.slot + skipped, in.fresh};
 }
 
-// How a call is cut, in device memory: every (tile, head) into `splits` pieces of up to `length` key tiles, of which the
-// last ones may be empty.
+// How a call is cut, in device memory. Of every head the long tiles (the wide ones, or all where there are none) are
+// `splits` pieces of up to `length` key tiles, of which the last ones may be empty. Then come the other tiles, uncut.
 struct AttentionPlan {
   int next;  // piece that no one has taken
-  int pieces, length, splits;
+  int long_tiles, tiles, length, splits;
+
+  __device__ int long_pieces(int heads) const { return long_tiles * heads * splits; }
+  __device__ int pieces(int heads) const {
+    return long_pieces(heads) + (tiles - long_tiles) * heads;
+  }
 };
+__device__ inline int long_tiles(const AttentionArguments& a) {
+  return a.wide != nullptr && a.wide[0] > 0 ? wide_tiles(a) : tile_count(a);
+}
 
 }  // namespace l2a::cuda

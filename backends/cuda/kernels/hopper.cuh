@@ -58,6 +58,15 @@ __device__ inline void wait(Barrier* barrier, int phase) {
       : "memory");
 }
 
+// Place in a ring of stages, and the phase that its barriers are in.
+template <int stages>
+struct Turn {
+  int stage = 0, phase = 0;
+  __device__ void advance() {
+    if (++stage == stages) stage = 0, phase ^= 1;
+  }
+};
+
 // A box of a tensor of two or three dimensions, the innermost coordinate first; what lies outside is zero.
 __device__ inline void copy_box(void* to, const CUtensorMap& map, Barrier* full, int x, int y) {
   asm volatile(
@@ -73,9 +82,6 @@ __device__ inline void copy_box(void* to, const CUtensorMap& map, Barrier* full,
       "[%0], [%1, {%3, %4, %5}], [%2];" ::"r"(shared_address(to)),
       "l"(&map), "r"(shared_address(full)), "r"(x), "r"(y), "r"(z)
       : "memory");
-}
-__device__ inline void prefetch_map(const CUtensorMap& map) {
-  asm volatile("prefetch.tensormap [%0];" ::"l"(&map) : "memory");
 }
 
 // Ordinary stores to shared memory become visible to wgmma and the copy engine.

@@ -61,27 +61,23 @@ struct Shared {
   Barrier keys_full[kStages], keys_empty[kStages], values_full[kStages], values_empty[kStages];
 };
 
-// Place in a ring of stages, and the phase its barriers are in.
-template <int stages>
-struct Turn {
-  int stage = 0, phase = 0;
-  __device__ void advance() {
-    if (++stage == stages) stage = 0, phase ^= 1;
-  }
-};
-
-__device__ Piece next_piece(const AttentionArguments& a, int start, AttentionPlan* plan) {
+__device__ Piece next_piece(const AttentionArguments& a, int start, AttentionPlan* counter) {
+  const AttentionPlan plan = *counter;
+  const int long_pieces = plan.long_pieces(a.key_heads);
   Piece piece;
-  const int pieces = plan->pieces, splits = plan->splits, length = plan->length;
-  // Head after head: the keys of one mostly stay in the second-level cache.
-  const int tiles = pieces / splits / a.key_heads;
   for (;;) {
     piece.key_tiles = 0;
-    const int index = atomicAdd(&plan->next, 1);
-    if (index >= pieces) return piece;
-    piece.head = index / splits / tiles;
-    piece.tile = tile_at(a, start, index / splits % tiles);
+    const int index = atomicAdd(&counter->next, 1);
+    if (index >= plan.pieces(a.key_heads)) return piece;
+    // Head after head: the keys of one mostly stay in the second-level cache.
+    const bool is_long = index < long_pieces;
+    const int splits = is_long ? plan.splits : 1;
+    const int tiles = is_long ? plan.long_tiles : plan.tiles - plan.long_tiles;
+    const int in_run = (is_long ? index : index - long_pieces) / splits;
+    piece.head = in_run / tiles;
+    piece.tile = tile_at(a, start, in_run % tiles + (is_long ? 0 : plan.long_tiles));
     const int all = key_runs(a, start, piece.tile.begin, piece.tile.last).tiles();
+    const int length = is_long ? plan.length : all;
     piece.first_key_tile = index % splits * length;
     piece.key_tiles = min(length, all - piece.first_key_tile);
     piece.part = all > length ? index : -1;
@@ -109,8 +105,8 @@ __device__ void load_queries(const AttentionArguments& a, AttentionPlan* plan,
     for (int row = thread; row < kTileRows; row += kLoaders) {
       int position = -1;
       if (tile.first_pair + row < tile.pairs) {
-        const int token = token_of(tile.list, (tile.first_pair + row) / group);
-        if (!(tile.skips_wide && lists(a.wide, token))) position = start + token;
+        const int index = (tile.first_pair + row) / group;
+        if (!tile.skips(a, index)) position = start + token_of(tile.list, index);
       }
       shared.positions[turn.stage][row] = position;
     }
@@ -120,11 +116,8 @@ __device__ void load_queries(const AttentionArguments& a, AttentionPlan* plan,
       const int row = i / kParts, part = i % kParts, pair = tile.first_pair + row;
       uint4 eight = {};
       if (pair < tile.pairs) {
-        // Compact queries lie as the Rows lists them, those of wide rows at their tokens.
-        const int at_row = tile.list == a.rows ? pair / group : token_of(tile.list, pair / group);
-        const std::int64_t at =
-            static_cast<std::int64_t>(at_row) * a.query_heads + piece.head * group + pair % group;
-        const auto* from = reinterpret_cast<const float4*>(a.query + at * dim + 8 * part);
+        const auto* from = reinterpret_cast<const float4*>(
+            a.query + tile.at(a, pair, piece.head) * dim + 8 * part);
         const float4 low = from[0], high = from[1];
         eight = {pack<T>(low.x, low.y), pack<T>(low.z, low.w), pack<T>(high.x, high.y),
                  pack<T>(high.z, high.w)};
@@ -240,7 +233,6 @@ __device__ void multiply_tiles(const AttentionArguments& a, const Parts& parts,
   const int warpgroup = static_cast<int>(threadIdx.x) / kWarpgroup - 1;
   const int in_group = static_cast<int>(threadIdx.x) % kWarpgroup, lane = in_group % 32;
   const int first_row = 64 * warpgroup + in_group / 32 * 16 + lane / 4;
-  const int group = a.group();
   const float to_log2 = a.scale * kLog2e;
   const auto release = [&](Barrier* barrier) {
     __syncwarp();
@@ -257,14 +249,13 @@ __device__ void multiply_tiles(const AttentionArguments& a, const Parts& parts,
     const Piece& piece = shared.pieces[query.stage];
     const int key_tiles = piece.key_tiles;
     if (key_tiles == 0) return;
-    const int mask_to = piece.tile.mask_to, mask_from = piece.tile.mask_from;
-    const int first_pair = piece.tile.first_pair, head = piece.head, part = piece.part;
-    const std::int32_t* const list = piece.tile.list;
+    const Tile tile = piece.tile;
+    const int head = piece.head, part = piece.part;
     TwoRows rows;
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
       rows.position[h] = shared.positions[query.stage][first_row + 8 * h];
-      rows.begin[h] = piece.tile.begin_of(rows.position[h]);
+      rows.begin[h] = tile.begin_of(rows.position[h]);
       rows.largest[h] = -INFINITY;
       rows.sum[h] = 0;
     }
@@ -315,7 +306,8 @@ __device__ void multiply_tiles(const AttentionArguments& a, const Parts& parts,
         weights[i] = pack<T>(scores[2 * i], scores[2 * i + 1]);
     };
     const auto partly_hidden = [&](int2 key_tile) {
-      return key_tile.x + kTileKeys > mask_from || key_tile.x < mask_to || key_tile.y < kTileKeys;
+      return key_tile.x + kTileKeys > tile.mask_from || key_tile.x < tile.mask_to ||
+             key_tile.y < kTileKeys;
     };
 
     wait(&shared.keys_full[key_turn.stage], key_turn.phase);
@@ -325,28 +317,27 @@ __device__ void multiply_tiles(const AttentionArguments& a, const Parts& parts,
     settle(scores);
     release(&shared.keys_empty[key_turn.stage]);
     key_turn.advance();
-    bool hides = partly_hidden(key_tile);
-    if (hides) mask(scores, rows, key_tile, a.sinks, lane);
+    if (partly_hidden(key_tile)) mask(scores, rows, key_tile, a.sinks, lane);
     soften(scores, rows, to_log2);
     pack_weights();
 
-    // Two texts of the loop's body: with a branch around mask(), the assembler would move the softmax below the wait for
-    // the sums, and nothing would overlap.
-    auto step = [&](int i, int earlier_count, auto some_hidden) {
+#pragma unroll 1
+    for (int i = 1; i < key_tiles; ++i) {
+      wait(&shared.keys_full[key_turn.stage], key_turn.phase);
+      const int earlier_count = key_tile.y;
+      key_tile = shared.key_tiles[key_turn.stage];
       my_turn();
       start_scores();
       wait(&shared.values_full[value_turn.stage], value_turn.phase);
-      if constexpr (decltype(some_hidden)::value) clear_values(earlier_count);
+      clear_values(earlier_count);
       start_sums(i > 1);
       your_turn();
       wait_multiplies<1>();
       settle(scores);
       release(&shared.keys_empty[key_turn.stage]);
       key_turn.advance();
-      if constexpr (decltype(some_hidden)::value) mask(scores, rows, key_tile, a.sinks, lane);
+      if (partly_hidden(key_tile)) mask(scores, rows, key_tile, a.sinks, lane);
       const float2 rescale = soften(scores, rows, to_log2);
-      settle(scores);
-      if (i + 1 < key_tiles) wait(&shared.keys_full[key_turn.stage], key_turn.phase);
       wait_multiplies<0>();
       settle(sums);
       release(&shared.values_empty[value_turn.stage]);
@@ -360,19 +351,6 @@ __device__ void multiply_tiles(const AttentionArguments& a, const Parts& parts,
         }
       }
       pack_weights();
-    };
-    if (key_tiles > 1) wait(&shared.keys_full[key_turn.stage], key_turn.phase);
-#pragma unroll 1
-    for (int i = 1; i < key_tiles; ++i) {
-      const int earlier_count = key_tile.y;
-      const bool earlier_hides = hides;
-      key_tile = shared.key_tiles[key_turn.stage];
-      hides = partly_hidden(key_tile);
-      if (hides || earlier_hides) {
-        step(i, earlier_count, std::true_type());
-      } else {
-        step(i, earlier_count, std::false_type());
-      }
     }
     release(&shared.query_empty[query.stage]);
     wait(&shared.values_full[value_turn.stage], value_turn.phase);
@@ -388,15 +366,12 @@ __device__ void multiply_tiles(const AttentionArguments& a, const Parts& parts,
       float total = rows.sum[h];
       total += __shfl_xor_sync(kAllLanes, total, 1);
       total += __shfl_xor_sync(kAllLanes, total, 2);
-      const int row = first_row + 8 * h, pair = first_pair + row;
+      const int row = first_row + 8 * h, pair = tile.first_pair + row;
       if (rows.position[h] < 0) continue;
       float* to;
       float scale = 1;
       if (part < 0) {
-        const int at_row = list == a.rows ? pair / group : token_of(list, pair / group);
-        to =
-            a.out +
-            (static_cast<std::int64_t>(at_row) * a.query_heads + head * group + pair % group) * dim;
+        to = a.out + tile.at(a, pair, head) * dim;
         scale = 1.0f / total;
       } else {
         const std::int64_t at = static_cast<std::int64_t>(part) * kTileRows + row;
@@ -461,64 +436,68 @@ __global__ void __launch_bounds__(kPlanThreads)
   if (thread == 0) longest = 0;
   if (thread < kMostSplits) cut[thread] = 0;
   __syncthreads();
-  const int start = a.positions[0], tiles = tile_count(a);
+  const int start = a.positions[0], tiles = tile_count(a), many = long_tiles(a);
   const auto length_of = [&](int index) {
     const Tile tile = tile_at(a, start, index);
     return key_runs(a, start, tile.begin, tile.last).tiles();
   };
-  for (int i = thread; i < tiles; i += kPlanThreads) atomicMax(&longest, length_of(i));
-  __syncthreads();
   int all = 0;
   for (int i = thread; i < tiles; i += kPlanThreads) {
     const int length = length_of(i);
     all += length;
+    if (i < many) atomicMax(&longest, length);
+  }
+  const float sum = block_sum(static_cast<float>(all));
+  for (int i = thread; i < many; i += kPlanThreads) {
+    const int length = length_of(i);
     for (int splits = 1; splits <= kMostSplits; ++splits) {
       const int each = (longest + splits - 1) / splits;
       atomicAdd(&cut[splits - 1], (length + each - 1) / each);
     }
   }
-  const float sum = block_sum(static_cast<float>(all)) * static_cast<float>(a.key_heads);
+  __syncthreads();
   if (thread != 0) return;
-  const auto each_has = sum / static_cast<float>(multiprocessors);
-  AttentionPlan best{0, tiles * a.key_heads, max(longest, 1), 1};
+  const auto heads = static_cast<float>(a.key_heads), blocks = static_cast<float>(multiprocessors);
+  AttentionPlan best{0, many, tiles, max(longest, 1), 1};
   float best_time = INFINITY;
   for (int splits = 1; splits <= kMostSplits; ++splits) {
     const int each = (longest + splits - 1) / splits;
-    const int pieces = tiles * a.key_heads * splits;
-    if (splits > 1 && (each < kShortestPiece || pieces > kMostPieces * multiprocessors)) break;
-    const int rounds = (cut[splits - 1] * a.key_heads + multiprocessors - 1) / multiprocessors;
-    const auto length = static_cast<float>(each), many = static_cast<float>(rounds);
+    if (splits > 1 &&
+        (each < kShortestPiece || many * a.key_heads * splits > kMostPieces * multiprocessors))
+      break;
+    const auto length = static_cast<float>(each);
+    const float rounds = ceilf(static_cast<float>(cut[splits - 1]) * heads / blocks);
     // Pieces of equal length go in rounds; short ones fill what long ones leave.
-    const float time = fminf(many * length, each_has + length) + many * (splits == 1 ? 1.0f : 3.0f);
+    const float filled = sum * heads / blocks + length;
+    const float time = (many < tiles ? filled : fminf(rounds * length, filled)) +
+                       rounds * (splits == 1 ? 1.0f : 3.0f);
     if (time < best_time) {
       best_time = time;
-      best = {0, pieces, max(each, 1), splits};
+      best.length = max(each, 1);
+      best.splits = splits;
     }
   }
   *plan = best;
 }
 
-// The parts of split tiles put together: a warp a row, blocks stride over (tile, head).
+// The parts of split tiles put together: a warp a row, blocks stride over (head, tile).
 constexpr int kJoinThreads = 256;
 template <int dim>
 __global__ void __launch_bounds__(kJoinThreads)
     join_parts(AttentionArguments a, const AttentionPlan* plan, Parts parts) {
-  const int splits = plan->splits, length = plan->length;
+  const int splits = plan->splits, length = plan->length, tiles = plan->long_tiles;
   if (splits == 1) return;
   const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
-  const int start = a.positions[0], group = a.group();
-  const int tiles = tile_count(a), items = tiles * a.key_heads;
+  const int start = a.positions[0], group = a.group(), items = tiles * a.key_heads;
   for (int item = static_cast<int>(blockIdx.x); item < items; item += static_cast<int>(gridDim.x)) {
     const Tile tile = tile_at(a, start, item % tiles);
-    const int head = item / tiles;
     const int all = key_runs(a, start, tile.begin, tile.last).tiles();
     if (all <= length) continue;
     const int count = (all + length - 1) / length;
     for (int row = warp; row < kTileRows; row += kJoinThreads / 32) {
       const int pair = tile.first_pair + row;
       if (pair >= tile.pairs) break;
-      const int token = token_of(tile.list, pair / group);
-      if (tile.skips_wide && lists(a.wide, token)) continue;
+      if (tile.skips(a, pair / group)) continue;
       const std::int64_t first = static_cast<std::int64_t>(item) * splits * kTileRows + row;
       float largest = -INFINITY;
       for (int i = 0; i < count; ++i)
@@ -532,10 +511,7 @@ __global__ void __launch_bounds__(kJoinThreads)
 #pragma unroll
         for (int d = 0; d < dim / 32; ++d) out[d] += weight * from[32 * d + lane];
       }
-      const int at_row = tile.list == a.rows ? pair / group : token;
-      float* to =
-          a.out +
-          (static_cast<std::int64_t>(at_row) * a.query_heads + head * group + pair % group) * dim;
+      float* const to = a.out + tile.at(a, pair, item / tiles) * dim;
 #pragma unroll
       for (int d = 0; d < dim / 32; ++d) to[32 * d + lane] = out[d] / total;
     }
@@ -591,14 +567,8 @@ void launch(Dtype cache, const AttentionArguments& a, std::byte* workspace,
 }  // namespace
 
 bool hopper_attention_runs(const AttentionArguments& a, const DeviceTraits& device) {
-#ifdef L2A_CUDA_HOPPER
-  // Of wgmma's kind, only Hopper has it.
-  return device.major == 9 && aligned16(a.keys) && aligned16(a.values) && aligned16(a.fresh_keys) &&
+  return device.hopper() && aligned16(a.keys) && aligned16(a.values) && aligned16(a.fresh_keys) &&
          aligned16(a.fresh_values) && aligned16(a.query);
-#else
-  static_cast<void>(a), static_cast<void>(device);
-  return false;
-#endif
 }
 
 std::size_t hopper_attention_bytes(const AttentionArguments& a, const DeviceTraits& device) {

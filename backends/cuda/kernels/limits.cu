@@ -1,9 +1,11 @@
 // Reading memory as fast as it goes: every thread takes 16 bytes eight times over before it uses them. And tensor-core
-// products as fast as they go: chains of mma.sync on registers alone, which is what matmul and attention issue.
+// products as fast as they go, by the instruction that matmul and attention issue: wgmma on Hopper (hopper_limits.cu),
+// elsewhere chains of mma.sync on registers alone.
 #include <algorithm>
 
 #include "backends/cuda/handles.h"
 #include "backends/cuda/kernels/device_math.cuh"
+#include "backends/cuda/kernels/hopper_limits.h"
 #include "backends/cuda/kernels/mma.cuh"
 #include "backends/cuda/limits.h"
 
@@ -90,15 +92,21 @@ Limits measure_cuda_limits(const DeviceTraits& device, cudaStream_t stream) {
                         read_all<<<blocks, kThreads, 0, stream>>>(
                             words, count, static_cast<std::uint32_t*>(out.get()));
                       });
-  const double products =
-      static_cast<double>(device.multiprocessors) * 2 * (kMmaThreads / 32) * kChains * kLinks;
-  limits.float_operations =
-      products * 2 * 16 * 8 * 16 / best_seconds(stream, [&] {
-        multiply<<<static_cast<unsigned>(device.multiprocessors * 2), kMmaThreads, 0, stream>>>(
-            1, static_cast<float*>(out.get()));
-      });
+  auto* const result = static_cast<float*>(out.get());
+  double operations =
+      2.0 * 16 * 8 * 16 * device.multiprocessors * 2 * (kMmaThreads / 32) * kChains * kLinks;
+  const double seconds = best_seconds(stream, [&] {
+    if (device.hopper()) {
+      operations = run_hopper_products(device, result, stream);
+    } else {
+      multiply<<<static_cast<unsigned>(device.multiprocessors * 2), kMmaThreads, 0, stream>>>(
+          1, result);
+    }
+  });
+  limits.float_operations = operations / seconds;
   limits.integer_operations = limits.float_operations;  // quantized weights are multiplied as f16
-  limits.how = "reads of 16 bytes, mma.sync on f16";
+  limits.how =
+      device.hopper() ? "reads of 16 bytes, wgmma on f16" : "reads of 16 bytes, mma.sync on f16";
   return limits;
 }
 

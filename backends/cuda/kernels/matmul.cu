@@ -1,9 +1,8 @@
 // y[t, n] = x[t, :] . w[n, :].
 //
 // Up to eight tokens are bound by reading the weights once: a warp streams rows (matvec). More are bound by arithmetic
-// and go to the tensor cores in f16 or bf16 with f32 sums: quantized weights are expanded to f16 a slab at a time, a
-// slab small enough to stay in the second-level cache between the two kernels. Weights that are f32, or whose rows are
-// no multiple of 16 bytes, take plain f32 arithmetic.
+// and go to the tensor cores in f16 or bf16 with f32 sums, on Hopper by wgmma: quantized weights are expanded to f16 a
+// slab at a time. Weights that are f32, or whose rows are no multiple of 16 bytes, take plain f32 arithmetic.
 //
 // What is rounded: quantized weights meet activations of 8 bits a value (up to eight tokens) or f16 ones (more);
 // f16 and bf16 weights meet f32 activations (up to eight tokens) or activations of their own type (more).
@@ -17,7 +16,10 @@
 namespace l2a::cuda {
 namespace {
 
-constexpr std::int64_t kSlabElements = std::int64_t{16} << 20;  // 32 MiB of f16
+// A slab of f16. Small enough to stay in the second-level cache between the two kernels; on Hopper, where a product has
+// fewer and larger tiles, most weights whole, so that few tiles are left over for a last round.
+constexpr std::int64_t kSlabElements = std::int64_t{16} << 20;
+constexpr std::int64_t kHopperSlabElements = std::int64_t{64} << 20;
 constexpr std::size_t kAlign = 256;
 
 std::size_t round_up(std::size_t bytes) { return (bytes + kAlign - 1) / kAlign * kAlign; }
@@ -50,7 +52,8 @@ Staging staging_of(const CudaCall& call) {
   staging.bytes = staging.slab;
   if (dtype_info(weight.dtype).quantized) {
     constexpr std::int64_t kTile = 128;
-    const std::int64_t fit = std::max<std::int64_t>(kSlabElements / inner / kTile * kTile, kTile);
+    const std::int64_t most = call.device.hopper() ? kHopperSlabElements : kSlabElements;
+    const std::int64_t fit = std::max<std::int64_t>(most / inner / kTile * kTile, kTile);
     staging.slab_rows = std::min(outer, fit);
     staging.bytes += round_up(static_cast<std::size_t>(staging.slab_rows * inner) * 2);
   }
@@ -66,6 +69,14 @@ std::size_t workspace_bytes(const CudaCall& call) {
       return staging_of(call).bytes;
     default:
       return 0;
+  }
+}
+
+void product_of_halves(const CudaCall& call, const HalfProduct& product) {
+  if (call.device.hopper()) {
+    hopper_product(product, call.device, call.stream);
+  } else {
+    half_product(product, call.stream);
   }
 }
 
@@ -89,7 +100,7 @@ void tensor_cores(const CudaCall& call, const Columns& columns) {
     product.weight = weight.data;
     product.out = call.out<float>();
     product.outer = product.stride;
-    half_product(product, call.stream);
+    product_of_halves(call, product);
     return;
   }
   std::byte* slab = call.workspace + staging.slab;
@@ -100,7 +111,7 @@ void tensor_cores(const CudaCall& call, const Columns& columns) {
     product.weight = slab;
     product.out = call.out<float>() + begin;
     product.outer = static_cast<int>(count);
-    half_product(product, call.stream);
+    product_of_halves(call, product);
   }
 }
 

@@ -80,6 +80,8 @@ struct HalfProduct {
   const std::int32_t* rows = nullptr;
 };
 void half_product(const HalfProduct& product, cudaStream_t stream);
+// The same where device.hopper().
+void hopper_product(const HalfProduct& product, const DeviceTraits& device, cudaStream_t stream);
 
 // Any float weight, any size, all in f32.
 void simt_product(Dtype dtype, const Columns& x, const Product& product, cudaStream_t stream);

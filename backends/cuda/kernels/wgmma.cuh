@@ -9,6 +9,9 @@
 // offset is a name.
 #pragma once
 
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
 #include <type_traits>
 
 #include "backends/cuda/kernels/hopper.cuh"
@@ -47,7 +50,7 @@ __device__ inline void settle(float (&c)[count]) {
 
 // c = a b + (add ? c : 0), N twice the number of registers. One text a size, operand place and type.
 template <class T>
-__device__ inline void multiply(float (&c)[64], const std::uint64_t a, std::uint64_t b, bool add) {
+__device__ inline void multiply(float (&c)[64], std::uint64_t a, std::uint64_t b, bool add) {
   if constexpr (std::is_same_v<T, __half>) {
     asm volatile(
         "{.reg .pred p; setp.ne.b32 p, %66, 0; "
@@ -91,7 +94,7 @@ __device__ inline void multiply(float (&c)[64], const std::uint64_t a, std::uint
   }
 }
 template <class T>
-__device__ inline void multiply(float (&c)[128], const std::uint64_t a, std::uint64_t b, bool add) {
+__device__ inline void multiply(float (&c)[128], std::uint64_t a, std::uint64_t b, bool add) {
   if constexpr (std::is_same_v<T, __half>) {
     asm volatile(
         "{.reg .pred p; setp.ne.b32 p, %130, 0; "
