@@ -89,6 +89,12 @@ void add_matmul(Cases& cases) {
                          matmul(c.graph, c.input({129, 96}), c.weight(Dtype::f16, {4097, 96})),
                          c.tolerances.of(Dtype::f16));
                    }});
+  // More large tiles than a device has multiprocessors, cut off at both ends.
+  cases.push_back({"matmul with several tiles a multiprocessor", [](CaseBuilder& c) {
+                     c.compare(
+                         matmul(c.graph, c.input({2047, 72}), c.weight(Dtype::f16, {4090, 72})),
+                         c.tolerances.of(Dtype::f16));
+                   }});
 }
 
 void add_elementwise(Cases& cases) {
@@ -304,6 +310,15 @@ void add_attention(Cases& cases) {
         add_attention_case(cases, {dtype, 90, tokens, 131, 6, 2, dim, {70, 5, 0}, false, -1, 0.4});
         add_attention_case(cases, {dtype, 150, tokens, 75, 4, 2, dim, {70, 5, 5}, tokens > 1});
       }
+      // Tiles of many rows: compact ones, sinks in the chunk and in the ring, a ring that wraps.
+      for (const double share : {0.0, 0.2, 1.0})
+        add_attention_case(cases, {dtype, 90, 150, 250, 8, 1, dim, {}, false, share});
+      add_attention_case(cases, {dtype, 90, 150, 250, 3, 3, dim, {64, 100, 0}, false, -1, 1.0});
+      for (const std::int64_t start : {0, 60, 260})
+        add_attention_case(cases, {dtype, start, 150, 205, 4, 2, dim, {200, 5, 5}, true});
+      // Few rows against long contexts, whose keys a device may split.
+      add_attention_case(cases, {dtype, 3000, 20, 3100, 8, 2, dim, {}, false, 0.5});
+      add_attention_case(cases, {dtype, 3000, 20, 3020, 2, 1, dim, {100, 5, 0}, false, -1, 0.4});
       add_attention_case(cases, {dtype, 2000, 1, 2100, 8, 2, dim, {}});
       add_attention_case(cases, {dtype, 2000, 3, 2100, 8, 2, dim, {1500, 20, 0}, false, -1, 0.5});
     }
