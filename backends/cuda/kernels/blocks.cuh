@@ -89,9 +89,14 @@ struct Blocks<Dtype::q8_0> {
   static constexpr int kElements = 32, kBytes = sizeof(BlockQ8_0);
   __device__ static void eight(const std::uint8_t* block, int group, float out[8]) {
     const float d = half_at(block);
-    const auto* q = reinterpret_cast<const std::int8_t*>(block + 2) + 8 * group;
+    // Blocks lie at even addresses.
+    const auto* pairs = reinterpret_cast<const std::uint16_t*>(block + 2) + 4 * group;
 #pragma unroll
-    for (int j = 0; j < 8; ++j) out[j] = d * static_cast<float>(q[j]);
+    for (int j = 0; j < 4; ++j) {
+      const int pair = pairs[j];
+      out[2 * j] = d * static_cast<float>(static_cast<std::int8_t>(pair));
+      out[2 * j + 1] = d * static_cast<float>(static_cast<std::int8_t>(pair >> 8));
+    }
   }
 };
 

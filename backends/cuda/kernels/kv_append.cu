@@ -1,5 +1,6 @@
 // Writes keys or values of this run's tokens into a cache. A block a token. Where a ring holds fewer than come, a token
-// whose slot a later one takes is left out, because blocks run in no order. Bound by memory.
+// whose slot a later one takes is left out, because blocks run in no order. A thread four values at a time where it
+// can; bound by memory.
 #include "backends/cuda/kernels/device_math.cuh"
 #include "backends/cuda/kernels/kernels.h"
 #include "ops/kv_append.h"
@@ -7,7 +8,7 @@
 namespace l2a::cuda {
 namespace {
 
-template <class From, class To>
+template <class From, class To, int each>
 __global__ void kv_append(const From* x, To* cache, const std::int32_t* positions, int tokens,
                           int width, int capacity, int sinks) {
   const int ring = capacity - sinks;
@@ -17,20 +18,42 @@ __global__ void kv_append(const From* x, To* cache, const std::int32_t* position
     const int slot = position < sinks ? position : sinks + (position - sinks) % ring;
     const From* from = x + static_cast<std::int64_t>(t) * width;
     To* to = cache + static_cast<std::int64_t>(slot) * width;
-    for (int i = static_cast<int>(threadIdx.x); i < width; i += static_cast<int>(blockDim.x))
-      to[i] = from_float<To>(to_float(from[i]));
+    struct alignas(each * sizeof(From)) Read {
+      From values[each];
+    };
+    struct alignas(each * sizeof(To)) Write {
+      To values[each];
+    };
+    for (int i = static_cast<int>(threadIdx.x); i < width / each;
+         i += static_cast<int>(blockDim.x)) {
+      const Read read = reinterpret_cast<const Read*>(from)[i];
+      Write write;
+#pragma unroll
+      for (int e = 0; e < each; ++e) write.values[e] = from_float<To>(to_float(read.values[e]));
+      reinterpret_cast<Write*>(to)[i] = write;
+    }
   }
 }
 
-template <class From, class To>
-void launch(const CudaCall& call) {
+template <class From, class To, int each>
+void launch_each(const CudaCall& call) {
   const TensorView& x = call.inputs[KvAppend::kX];
   const int width = static_cast<int>(x.shape[1] * x.shape[2]);
-  kv_append<<<blocks_for(x.shape[0], 1), std::min(1024, (width + 31) / 32 * 32), 0, call.stream>>>(
+  const int threads = std::min(1024, (width / each + 31) / 32 * 32);
+  kv_append<From, To, each><<<blocks_for(x.shape[0], 1), threads, 0, call.stream>>>(
       call.in<From>(KvAppend::kX), call.out<To>(), call.in<std::int32_t>(KvAppend::kPositions),
       static_cast<int>(x.shape[0]), width, static_cast<int>(call.output.shape[0]),
       static_cast<int>(call.attributes<KvAppend>().sinks));
   check_launch("kv_append");
+}
+
+template <class From, class To>
+void launch(const CudaCall& call) {
+  constexpr int kEach = 4;
+  const TensorView& x = call.inputs[KvAppend::kX];
+  const bool whole =
+      x.shape[1] * x.shape[2] % kEach == 0 && aligned16(x.data) && aligned16(call.output.data);
+  whole ? launch_each<From, To, kEach>(call) : launch_each<From, To, 1>(call);
 }
 
 void run(const CudaCall& call) {
