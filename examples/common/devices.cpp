@@ -145,6 +145,7 @@ std::shared_ptr<Backend> make_cpu_fallback(const BackendOptions& options, int th
 
 void add_cpu_level_option(CLI::App& app, std::optional<SimdLevel>& level) {
   std::vector<std::string> names;
+  names.reserve(kSimdLevelCount);
   for (int i = 0; i < kSimdLevelCount; ++i) {
     names.emplace_back(simd_level_name(static_cast<SimdLevel>(i)));
   }

@@ -353,6 +353,85 @@ TEST_CASE("float rows: dot, dot4, axpy and to_f32 are right at any length") {
   });
 }
 
+struct alignas(64) CacheLine {
+  std::byte bytes[64];
+};
+std::vector<CacheLine> cache_lines(std::size_t bytes) {
+  return std::vector<CacheLine>((bytes + 63) / 64);
+}
+
+// Products of `tokens` tokens with `rows` rows of k values, the first `split` of them in a panel of their own.
+void check_panels(const SimdKernels& kernels, Dtype dtype, std::int64_t k, std::int64_t split,
+                  std::int64_t rows, std::int64_t tokens) {
+  const PanelKernel& kernel = kernels.panel(dtype);
+  std::mt19937 rng(static_cast<unsigned>(k + 64 * rows + tokens));
+  std::vector<Row> weights;
+  std::vector<std::byte> bytes(1);
+  for (std::int64_t n = 0; n < rows; ++n) {
+    weights.push_back(kernel.integer ? random_row(dtype, k, rng) : float_row(dtype, k, rng));
+    bytes.insert(bytes.end(), weights.back().bytes.begin() + 1, weights.back().bytes.end());
+  }
+  // What the kernel reads, and what that is worth.
+  const auto stride = static_cast<std::int64_t>(
+      kernel.integer ? activation_row_bytes(k) : static_cast<std::size_t>(k) * sizeof(float));
+  auto x = cache_lines(static_cast<std::size_t>(stride * tokens));
+  auto* x_bytes = reinterpret_cast<std::byte*>(x.data());
+  std::vector<std::vector<float>> values;
+  for (std::int64_t t = 0; t < tokens; ++t) {
+    values.push_back(random_floats(k, rng));
+    std::byte* row = x_bytes + t * stride;
+    if (kernel.integer) {
+      kernels.quantize_activation_row(k, values.back().data(), -128, activation_row(row, k));
+      values.back() = Activation(kernels, values.back()).values;
+    } else {
+      std::memcpy(row, values.back().data(), static_cast<std::size_t>(stride));
+    }
+  }
+  auto panel = cache_lines(kernel.bytes);
+  auto* panel_bytes = reinterpret_cast<std::byte*>(panel.data());
+  const std::int64_t width = rows + 1;
+  std::vector<float> out(static_cast<std::size_t>(tokens * width), kNaN);
+  const auto row_stride = static_cast<std::int64_t>(dtype_bytes(dtype, k));
+  const auto multiply = [&](std::int64_t first, std::int64_t count) {
+    const std::byte* from = bytes.data() + 1 + dtype_bytes(dtype, first);
+    kernel.pack({from, row_stride, rows}, count, panel_bytes);
+    kernel.multiply(count, panel_bytes, {x_bytes, stride, tokens, k, first},
+                    {out.data(), width, rows, first > 0});
+  };
+  if (split > 0) multiply(0, split);
+  multiply(split, k - split);
+  for (std::int64_t t = 0; t < tokens; ++t) {
+    for (std::int64_t n = 0; n < rows; ++n) {
+      const Reference want = reference(weights[static_cast<std::size_t>(n)].values,
+                                       values[static_cast<std::size_t>(t)]);
+      const float got = out[static_cast<std::size_t>(t * width + n)];
+      REQUIRE(std::fabs(static_cast<double>(got) - want.dot) <= kRounding * want.magnitude);
+    }
+    REQUIRE(std::isnan(out[static_cast<std::size_t>(t * width + rows)]));
+  }
+}
+
+TEST_CASE("panels are as exact as dot products, whatever their rows, tokens and length") {
+  for_each_level([](const SimdKernels& kernels) {
+    for (int d = 0; d < kDtypeCount; ++d) {
+      const auto dtype = static_cast<Dtype>(d);
+      if (kernels.panel(dtype).rows == 0) continue;
+      CAPTURE(dtype_name(dtype));
+      const std::int64_t block = dtype_info(dtype).block_elements;
+      for (const std::int64_t k : {block, 3 * block, 512 + block}) {
+        CAPTURE(k);
+        for (const std::int64_t rows : {1, 16, 19, 32}) {
+          for (const std::int64_t tokens : {1, 5, 6, 14}) {
+            check_panels(kernels, dtype, k, 0, rows, tokens);
+          }
+        }
+        // Activations are quantized by 32, which a panel starts at.
+        if (k > 512) check_panels(kernels, dtype, k, 512, 17, 7);
+      }
+    }
+  });
+}
+
 TEST_CASE("from_f32 rounds as graph/half.h does, in every class of numbers") {
   std::vector<float> x = {0.0f,        -0.0f,       1.0f,           65504.0f,  65519.9f,
                           65520.0f,    -1e30f,      3.4e38f,        6e-8f,     2.9e-8f,

@@ -27,8 +27,7 @@ template <int kPlaces>
 struct alignas(64) IntegerPanelStep {
   std::int32_t start[kIntegerPanelRows];
   float scale[kIntegerPanelRows];
-  float min
-      [kIntegerPanelRows];  // what multiplies the activations' sum; only where there are minimums
+  float min[kIntegerPanelRows];  // times the activations' sum; read only where there are any
   std::int8_t q[kPlaces / 4][kIntegerPanelRows][4];
 };
 

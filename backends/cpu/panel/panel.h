@@ -1,7 +1,7 @@
 // Products of many tokens with a weight, by panels.
 //
 // A panel is a few dozen weight rows, unpacked and interleaved so that one vector holds the same
-// places of sixteen (or eight) rows: a place of a token's activations is then broadcast to all of
+// places of sixteen rows: a place of a token's activations is then broadcast to all of
 // them, sums stay in lanes of their own, and nothing is summed across lanes. A thread packs a panel
 // into its own second-level cache and multiplies every token with it, a tile of panel rows times a
 // few tokens in registers at a time.
