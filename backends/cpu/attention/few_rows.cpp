@@ -74,24 +74,13 @@ class KeyPass {
 
   void block(std::int64_t row, std::int64_t count, std::int64_t next, int now, const Part& part) {
     const SimdKernels& simd = call_.cpu.simd;
-    const FloatRow& plain = simd.float_row(Dtype::f32);
     for (std::int64_t first = 0; first < count; first += kWidened) {
       const std::int64_t some = std::min(kWidened, count - first);
       widen(keys_[now], keys_[now ^ 1], first, some, next);
       for (std::int64_t h = 0; h < heads_; ++h) {
-        const float* query = call_.query.row<const float>(row, h);
-        const float* keys = widened_ + h / call_.group * call_.dim;
-        float* scores = scores_ + h * kKeyBlock + first;
-        std::int64_t j = 0;
-        for (; j + 4 <= some; j += 4) {
-          const float* four[4];
-          for (std::int64_t i = 0; i < 4; ++i) four[i] = keys + (j + i) * width_;
-          plain.dot4(call_.dim, reinterpret_cast<const std::byte*>(query), four, scores + j);
-        }
-        for (; j < some; ++j) {
-          scores[j] =
-              plain.dot(call_.dim, reinterpret_cast<const std::byte*>(query), keys + j * width_);
-        }
+        simd.attention.dots(call_.dim, some, call_.query.row<const float>(row, h),
+                            widened_ + h / call_.group * call_.dim, width_,
+                            scores_ + h * kKeyBlock + first);
       }
     }
     for (std::int64_t h = 0; h < heads_; ++h) {

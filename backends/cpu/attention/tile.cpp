@@ -48,6 +48,21 @@ void softmax_generic(std::int64_t rows, const TileSoftmax& s) {
   }
 }
 
+void dots_generic(std::int64_t dim, std::int64_t count, const float* query, const float* rows,
+                  std::int64_t stride, float* out) {
+  for (std::int64_t i = 0; i < count; ++i, rows += stride) {
+    constexpr int kSums = 8;  // independent, so that a compiler may keep them in a vector
+    float sums[kSums] = {};
+    std::int64_t d = 0;
+    for (; d + kSums <= dim; d += kSums) {
+      for (int s = 0; s < kSums; ++s) sums[s] += query[d + s] * rows[d + s];
+    }
+    for (int s = 0; d < dim; ++d, ++s) sums[s] += query[d] * rows[d];
+    out[i] = 0;
+    for (const float sum : sums) out[i] += sum;
+  }
+}
+
 void weighted_sum_generic(std::int64_t dim, std::int64_t count, const float* weights,
                           const float* rows, std::int64_t stride, float rescale, float* y) {
   for (std::int64_t d = 0; d < dim; ++d) y[d] *= rescale;
@@ -129,6 +144,46 @@ L2A_AVX512 void softmax_avx512(std::int64_t rows, const TileSoftmax& s) {
     _mm512_storeu_ps(s.sum + r, _mm512_fmadd_ps(_mm512_loadu_ps(s.sum + r), rescale, sum));
     _mm512_storeu_ps(s.largest + r, largest);
   }
+}
+
+// The sums of four vectors.
+L2A_AVX512 __m128 sums_of(__m512 a, __m512 b, __m512 c, __m512 d) {
+  const __m512 ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+  const __m512 cd = _mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
+  const __m512 four =
+      _mm512_add_ps(_mm512_shuffle_ps(ab, cd, 0x44), _mm512_shuffle_ps(ab, cd, 0xee));
+  const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(four), _mm512_extractf32x8_ps(four, 1));
+  return _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+}
+
+L2A_AVX512 void dots_avx512(std::int64_t dim, std::int64_t count, const float* query,
+                            const float* rows, std::int64_t stride, float* out) {
+  constexpr int kRows = 8;
+  std::int64_t i = 0;
+  for (; i + kRows <= count; i += kRows, rows += kRows * stride) {
+    __m512 total[kRows];
+    for (__m512& sum : total) sum = _mm512_setzero_ps();
+    std::int64_t d = 0;
+    for (; d + 16 <= dim; d += 16) {
+      const __m512 q = _mm512_loadu_ps(query + d);
+#pragma GCC unroll 8
+      for (int r = 0; r < kRows; ++r) {
+        total[r] = _mm512_fmadd_ps(q, _mm512_loadu_ps(rows + r * stride + d), total[r]);
+      }
+    }
+    if (d < dim) {
+      const __mmask16 mask = x86::first_lanes(dim - d);
+      const __m512 q = _mm512_maskz_loadu_ps(mask, query + d);
+#pragma GCC unroll 8
+      for (int r = 0; r < kRows; ++r) {
+        const __m512 row = _mm512_maskz_loadu_ps(mask, rows + r * stride + d);
+        total[r] = _mm512_fmadd_ps(q, row, total[r]);
+      }
+    }
+    _mm_storeu_ps(out + i, sums_of(total[0], total[1], total[2], total[3]));
+    _mm_storeu_ps(out + i + 4, sums_of(total[4], total[5], total[6], total[7]));
+  }
+  dots_generic(dim, count - i, query, rows, stride, out + i);
 }
 
 // A panel of y stays in registers over all rows.
@@ -237,6 +292,42 @@ L2A_AVX2 void softmax_avx2(std::int64_t rows, const TileSoftmax& s) {
   }
 }
 
+L2A_AVX2 __m128 sums_of(__m256 a, __m256 b, __m256 c, __m256 d) {
+  const __m256 four = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
+  return _mm_add_ps(_mm256_castps256_ps128(four), _mm256_extractf128_ps(four, 1));
+}
+
+L2A_AVX2 void dots_avx2(std::int64_t dim, std::int64_t count, const float* query, const float* rows,
+                        std::int64_t stride, float* out) {
+  constexpr int kRows = 4, kChains = 2;
+  std::int64_t i = 0;
+  const std::int64_t whole = dim / (8 * kChains) * (8 * kChains);
+  for (; i + kRows <= count; i += kRows, rows += kRows * stride) {
+    __m256 total[kChains][kRows];
+    for (auto& chain : total) {
+      for (__m256& sum : chain) sum = _mm256_setzero_ps();
+    }
+    for (std::int64_t d = 0; d < whole; d += 8 * kChains) {
+#pragma GCC unroll 2
+      for (int chain = 0; chain < kChains; ++chain) {
+        const __m256 q = _mm256_loadu_ps(query + d + 8 * chain);
+#pragma GCC unroll 4
+        for (int r = 0; r < kRows; ++r) {
+          const __m256 row = _mm256_loadu_ps(rows + r * stride + d + 8 * chain);
+          total[chain][r] = _mm256_fmadd_ps(q, row, total[chain][r]);
+        }
+      }
+    }
+#pragma GCC unroll 4
+    for (int r = 0; r < kRows; ++r) total[0][r] = _mm256_add_ps(total[0][r], total[1][r]);
+    float rest[kRows];
+    dots_generic(dim - whole, kRows, query + whole, rows + whole, stride, rest);
+    _mm_storeu_ps(out + i, _mm_add_ps(_mm_loadu_ps(rest),
+                                      sums_of(total[0][0], total[0][1], total[0][2], total[0][3])));
+  }
+  dots_generic(dim, count - i, query, rows, stride, out + i);
+}
+
 L2A_AVX2 void weighted_sum_avx2(std::int64_t dim, std::int64_t count, const float* weights,
                                 const float* rows, std::int64_t stride, float rescale, float* y) {
   constexpr int kVectors = 8;
@@ -272,6 +363,7 @@ AttentionKernels attention_kernels([[maybe_unused]] SimdLevel level) {
             64,
             {product_avx512<1>, product_avx512<2>, product_avx512<3>, product_avx512<4>},
             softmax_avx512,
+            dots_avx512,
             weighted_sum_avx512};
   }
   // Three vectors: with twelve sums, all sixteen registers are in use.
@@ -280,10 +372,12 @@ AttentionKernels attention_kernels([[maybe_unused]] SimdLevel level) {
             24,
             {product_avx2<1>, product_avx2<2>, product_avx2<3>, nullptr},
             softmax_avx2,
+            dots_avx2,
             weighted_sum_avx2};
   }
 #endif
-  return {kGenericLanes, kGenericLanes, {product_generic}, softmax_generic, weighted_sum_generic};
+  return {kGenericLanes,   kGenericLanes, {product_generic},
+          softmax_generic, dots_generic,  weighted_sum_generic};
 }
 
 }  // namespace l2a

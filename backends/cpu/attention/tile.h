@@ -44,6 +44,9 @@ struct AttentionKernels {
   // By rows / lanes - 1.
   void (*product[4])(const TileProduct& p);
   void (*softmax)(std::int64_t rows, const TileSoftmax& s);
+  // out[i] = Σ_d query[d] * rows[i * stride + d]
+  void (*dots)(std::int64_t dim, std::int64_t count, const float* query, const float* rows,
+               std::int64_t stride, float* out);
   // y[d] = y[d] * rescale + Σ_i weights[i] * rows[i * stride + d]
   void (*weighted_sum)(std::int64_t dim, std::int64_t count, const float* weights,
                        const float* rows, std::int64_t stride, float rescale, float* y);

@@ -3,7 +3,7 @@
 //
 // Several accumulators a column, because a multiply-add takes four or five cycles and two start in
 // each. A Format loads and stores one value, eight with AVX2, and up to sixteen under a mask with
-// AVX-512, which therefore needs no scalar tail. Stores are bound by memory, and AVX2's serve both.
+// AVX-512, which therefore needs no scalar tail. from_f32 is bound by memory, and AVX2's serves both.
 #pragma once
 
 #include <cstring>
@@ -174,6 +174,18 @@ L2A_AVX2 void to_f32_avx2(std::int64_t n, const std::byte* row, float* out) {
 }
 
 template <class Format>
+L2A_AVX512 void to_f32_avx512(std::int64_t n, const std::byte* row, float* out) {
+  constexpr __mmask16 kAll = 0xffff;
+  std::int64_t i = 0;
+  for (; i + 16 <= n; i += 16) {
+    _mm512_storeu_ps(out + i, Format::load16(kAll, row + i * Format::kBytes));
+  }
+  if (i == n) return;
+  const __mmask16 mask = x86::first_lanes(n - i);
+  _mm512_mask_storeu_ps(out + i, mask, Format::load16(mask, row + i * Format::kBytes));
+}
+
+template <class Format>
 L2A_AVX2 void from_f32_avx2(std::int64_t n, const float* x, std::byte* row) {
   std::int64_t i = 0;
   for (; i + 8 <= n; i += 8) {
@@ -197,7 +209,7 @@ FloatRow float_row([[maybe_unused]] SimdLevel level) {
 #if defined(__x86_64__)
   if (level == SimdLevel::avx512) {
     return {one_float_column<float_dot_avx512<Format, 1>>, float_dot_avx512<Format, 4>,
-            axpy_avx512<Format>, to_f32_avx2<Format>, from_f32_avx2<Format>};
+            axpy_avx512<Format>, to_f32_avx512<Format>, from_f32_avx2<Format>};
   }
   if (level == SimdLevel::avx2) {
     return {one_float_column<float_dot_avx2<Format, 1>>, float_dot_avx2<Format, 4>,

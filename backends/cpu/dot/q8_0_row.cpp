@@ -44,7 +44,7 @@ void axpy_generic(std::int64_t n, float a, const std::byte* row, float* y) {
   }
 }
 
-void to_f32(std::int64_t n, const std::byte* row, float* out) {
+void to_f32_generic(std::int64_t n, const std::byte* row, float* out) {
   dequantize_row(Dtype::q8_0, {row, dtype_bytes(Dtype::q8_0, n)},
                  {out, static_cast<std::size_t>(n)});
 }
@@ -125,6 +125,24 @@ L2A_AVX512 void axpy_avx512(std::int64_t n, float a, const std::byte* row, float
   }
 }
 
+L2A_AVX2 void to_f32_avx2(std::int64_t n, const std::byte* row, float* out) {
+  for (std::int64_t i = 0; i < n; i += kBlock, row += kBlockBytes) {
+    const __m256 scale = _mm256_set1_ps(scale_of(row));
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; ++j) {
+      _mm256_storeu_ps(out + i + 8 * j, _mm256_mul_ps(scale, load8(codes_of(row) + 8 * j)));
+    }
+  }
+}
+
+L2A_AVX512 void to_f32_avx512(std::int64_t n, const std::byte* row, float* out) {
+  for (std::int64_t i = 0; i < n; i += kBlock, row += kBlockBytes) {
+    const __m512 scale = _mm512_set1_ps(scale_of(row));
+    _mm512_storeu_ps(out + i, _mm512_mul_ps(scale, load16(codes_of(row))));
+    _mm512_storeu_ps(out + i + 16, _mm512_mul_ps(scale, load16(codes_of(row) + 16)));
+  }
+}
+
 #endif
 
 }  // namespace
@@ -132,13 +150,13 @@ L2A_AVX512 void axpy_avx512(std::int64_t n, float a, const std::byte* row, float
 FloatRow q8_0_row([[maybe_unused]] SimdLevel level) {
 #if defined(__x86_64__)
   if (level == SimdLevel::avx512) {
-    return {one_float_column<dot_avx512<1>>, dot_avx512<4>, axpy_avx512, to_f32, from_f32};
+    return {one_float_column<dot_avx512<1>>, dot_avx512<4>, axpy_avx512, to_f32_avx512, from_f32};
   }
   if (level == SimdLevel::avx2) {
-    return {one_float_column<dot_avx2<1>>, dot_avx2<4>, axpy_avx2, to_f32, from_f32};
+    return {one_float_column<dot_avx2<1>>, dot_avx2<4>, axpy_avx2, to_f32_avx2, from_f32};
   }
 #endif
-  return {one_float_column<dot_generic<1>>, dot_generic<4>, axpy_generic, to_f32, from_f32};
+  return {one_float_column<dot_generic<1>>, dot_generic<4>, axpy_generic, to_f32_generic, from_f32};
 }
 
 }  // namespace l2a
