@@ -322,6 +322,15 @@ void add_attention(Cases& cases) {
       add_attention_case(cases, {dtype, 2000, 1, 2100, 8, 2, dim, {}});
       add_attention_case(cases, {dtype, 2000, 3, 2100, 8, 2, dim, {1500, 20, 0}, false, -1, 0.5});
     }
+    // A head size between powers of two, and tiles of every width, full and not: with windows, wide rows between them,
+    // and a group of more heads than a tile has rows.
+    for (const std::int64_t tokens : {1, 2, 5, 13, 26, 70}) {
+      const std::int64_t dim = whole(80);
+      add_attention_case(cases, {dtype, 60, tokens, 130, 6, 2, dim, {}});
+      add_attention_case(cases, {dtype, 60, tokens, 130, 5, 1, dim, {33, 0, 0}, false, 0.5});
+      add_attention_case(cases, {dtype, 60, tokens, 130, 4, 4, dim, {20, 3, 0}, false, -1, 0.3});
+      add_attention_case(cases, {dtype, 2, tokens, 72, 70, 1, whole(8), {9, 2, 0}, false, -1, 0.3});
+    }
     // Rings: one token after its append, and chunks shorter and longer than the ring.
     for (const std::int64_t start : {0, 3, 11, 12, 40}) {
       add_attention_case(cases, {dtype, start, 1, 12, 4, 2, whole(16), {12, 0, 0}});

@@ -12,7 +12,7 @@ namespace {
 
 constexpr std::int64_t kMinSplit = 256;       // keys: fewer are not worth a merge
 constexpr std::int64_t kSplitsPerThread = 4;  // so that a slow core holds up nobody
-constexpr std::int64_t kWidened = 8;          // keys that are in f32 at a time
+constexpr std::int64_t kWidened = 4;          // keys that are in f32 at a time
 constexpr std::int64_t kLanes = 8;            // query lanes below which a tile would idle
 
 // The keys a row sees, counted through: sinks, then those of the window.
@@ -74,15 +74,11 @@ class KeyPass {
 
   void block(std::int64_t row, std::int64_t count, std::int64_t next, int now, const Part& part) {
     const SimdKernels& simd = call_.cpu.simd;
-    for (std::int64_t first = 0; first < count; first += kWidened) {
-      const std::int64_t some = std::min(kWidened, count - first);
-      widen(keys_[now], keys_[now ^ 1], first, some, next);
-      for (std::int64_t h = 0; h < heads_; ++h) {
-        simd.attention.dots(call_.dim, some, call_.query.row<const float>(row, h),
-                            widened_ + h / call_.group * call_.dim, width_,
-                            scores_ + h * kKeyBlock + first);
-      }
-    }
+    pass_over(keys_[now], count, {values_[now].data(), count}, [&](std::int64_t h, Piece piece) {
+      simd.attention.dots(call_.dim, piece.count, call_.query.row<const float>(row, h),
+                          widened_ + h / call_.group * call_.dim, width_,
+                          scores_ + h * kKeyBlock + piece.first);
+    });
     for (std::int64_t h = 0; h < heads_; ++h) {
       float* scores = scores_ + h * kKeyBlock;
       for (std::int64_t j = 0; j < count; ++j) scores[j] *= scale_;
@@ -91,28 +87,42 @@ class KeyPass {
       part.sum[h] = part.sum[h] * rescale_[h] + simd.exp_and_sum(count, largest, scores);
       part.largest[h] = largest;
     }
-    for (std::int64_t first = 0; first < count; first += kWidened) {
-      const std::int64_t some = std::min(kWidened, count - first);
-      widen(values_[now], values_[now ^ 1], first, some, next);
-      for (std::int64_t h = 0; h < heads_; ++h) {
-        simd.attention.weighted_sum(call_.dim, some, scores_ + h * kKeyBlock + first,
-                                    widened_ + h / call_.group * call_.dim, width_,
-                                    first == 0 ? rescale_[h] : 1.0f, part.out + h * call_.dim);
-      }
-    }
+    pass_over(values_[now], count, {keys_[now ^ 1].data(), next}, [&](std::int64_t h, Piece piece) {
+      simd.attention.weighted_sum(call_.dim, piece.count, scores_ + h * kKeyBlock + piece.first,
+                                  widened_ + h / call_.group * call_.dim, width_,
+                                  piece.first == 0 ? rescale_[h] : 1.0f, part.out + h * call_.dim);
+    });
   }
 
-  // Also asks for the same rows of the next block, a hundred kilobytes ahead.
-  void widen(const Addresses& rows, const Addresses& ahead, std::int64_t first, std::int64_t count,
-             std::int64_t next) {
+  struct Piece {
+    std::int64_t first, count;
+  };
+  struct Ahead {
+    const std::byte* const* rows;
+    std::int64_t count;
+  };
+
+  // Widens rows of the cache piece by piece and calls work(head, piece) on each. Meanwhile the piece that comes after
+  // is asked for, a share with each head: memory must never wait for arithmetic.
+  template <class Work>
+  void pass_over(const Addresses& rows, std::int64_t count, const Ahead& after, Work work) {
     const FloatRow& cached = call_.cached();
-    const std::size_t row_bytes = dtype_bytes(call_.input(Attention::kKeys).dtype, width_);
-    for (std::int64_t j = 0; j < count; ++j) {
-      const auto at = static_cast<std::size_t>(first + j);
-      if (first + j < next) {
-        for (std::size_t b = 0; b < row_bytes; b += 64) __builtin_prefetch(ahead[at] + b, 0, 2);
+    const auto row_bytes =
+        static_cast<std::int64_t>(dtype_bytes(call_.input(Attention::kKeys).dtype, width_));
+    for (std::int64_t first = 0; first < count; first += kWidened) {
+      const Piece piece{first, std::min(kWidened, count - first)};
+      for (std::int64_t j = 0; j < piece.count; ++j)
+        cached.to_f32(width_, rows[static_cast<std::size_t>(first + j)], widened_ + j * width_);
+      const std::int64_t rest = count - first - piece.count;
+      const Ahead ahead = rest > 0 ? Ahead{rows.data() + first + piece.count, rest} : after;
+      for (std::int64_t h = 0; h < heads_; ++h) {
+        for (std::int64_t j = 0; j < std::min(kWidened, ahead.count); ++j) {
+          for (std::int64_t at = row_bytes * h / heads_; at < row_bytes * (h + 1) / heads_;
+               at += 64)
+            __builtin_prefetch(ahead.rows[j] + at, 0, 2);
+        }
+        work(h, piece);
       }
-      cached.to_f32(width_, rows[at], widened_ + j * width_);
     }
   }
 

@@ -158,7 +158,7 @@ L2A_AVX512 __m128 sums_of(__m512 a, __m512 b, __m512 c, __m512 d) {
 
 L2A_AVX512 void dots_avx512(std::int64_t dim, std::int64_t count, const float* query,
                             const float* rows, std::int64_t stride, float* out) {
-  constexpr int kRows = 8;
+  constexpr int kRows = 4;
   std::int64_t i = 0;
   for (; i + kRows <= count; i += kRows, rows += kRows * stride) {
     __m512 total[kRows];
@@ -166,7 +166,7 @@ L2A_AVX512 void dots_avx512(std::int64_t dim, std::int64_t count, const float* q
     std::int64_t d = 0;
     for (; d + 16 <= dim; d += 16) {
       const __m512 q = _mm512_loadu_ps(query + d);
-#pragma GCC unroll 8
+#pragma GCC unroll 4
       for (int r = 0; r < kRows; ++r) {
         total[r] = _mm512_fmadd_ps(q, _mm512_loadu_ps(rows + r * stride + d), total[r]);
       }
@@ -174,14 +174,13 @@ L2A_AVX512 void dots_avx512(std::int64_t dim, std::int64_t count, const float* q
     if (d < dim) {
       const __mmask16 mask = x86::first_lanes(dim - d);
       const __m512 q = _mm512_maskz_loadu_ps(mask, query + d);
-#pragma GCC unroll 8
+#pragma GCC unroll 4
       for (int r = 0; r < kRows; ++r) {
         const __m512 row = _mm512_maskz_loadu_ps(mask, rows + r * stride + d);
         total[r] = _mm512_fmadd_ps(q, row, total[r]);
       }
     }
     _mm_storeu_ps(out + i, sums_of(total[0], total[1], total[2], total[3]));
-    _mm_storeu_ps(out + i + 4, sums_of(total[4], total[5], total[6], total[7]));
   }
   dots_generic(dim, count - i, query, rows, stride, out + i);
 }
