@@ -32,7 +32,7 @@ struct RowOrder {
 
 class Tile {
  public:
-  Tile(const AttentionCall& call, Scratch scratch)
+  Tile(const AttentionCall& call, Scratch& scratch)
       : call_(call),
         kernels_(call.cpu.simd.attention),
         // Beside a power of two, or the keys of a block would share a few sets of the cache.
@@ -46,8 +46,7 @@ class Tile {
         rescale_(scratch.take<float>(kernels_.max_rows)),
         sinks_end_(scratch.take<std::int32_t>(kernels_.max_rows)),
         begin_(scratch.take<std::int32_t>(kernels_.max_rows)),
-        end_(scratch.take<std::int32_t>(kernels_.max_rows)),
-        bytes(scratch.used()) {}
+        end_(scratch.take<std::int32_t>(kernels_.max_rows)) {}
 
   // Heads [first, last) of `rows` counted through: row 0's heads of the group, row 1's, ...
   void run(const std::int32_t* rows, std::int64_t key_head, std::int64_t first, std::int64_t last) {
@@ -139,18 +138,20 @@ class Tile {
   std::int64_t key_head_ = 0, lanes_ = 0;
   std::int64_t sinks_min_ = 0, sinks_max_ = 0, begin_min_ = 0, begin_max_ = 0, end_min_ = 0,
                end_max_ = 0;
-
- public:
-  const std::size_t bytes;
 };
+
+std::size_t tile_bytes(const AttentionCall& call) {
+  Scratch scratch(nullptr);
+  const Tile tile(call, scratch);
+  return scratch.used();
+}
 
 }  // namespace
 
 std::size_t many_rows_workspace(const AttentionCall& call) {
   Scratch order(nullptr);
   order.take<std::int32_t>(call.query.shape[0]);
-  const Tile tile(call, Scratch(nullptr));
-  return order.used() + static_cast<std::size_t>(call.cpu.pool.threads()) * tile.bytes;
+  return order.used() + static_cast<std::size_t>(call.cpu.pool.threads()) * tile_bytes(call);
 }
 
 void attend_many_rows(const AttentionCall& call) {
@@ -165,20 +166,21 @@ void attend_many_rows(const AttentionCall& call) {
   // The last tiles see the most keys, so they go first: nobody is left with one at the end.
   std::atomic<std::int64_t> left{tiles * call.key_heads};
   std::byte* const memory = call.cpu.workspace + scratch.used();
-  call.cpu.pool.parallel_for(
-      call.cpu.pool.threads(), 1, [&](std::int64_t slot, std::int64_t /*end*/) {
-        Tile tile(call, Scratch(nullptr));
-        Tile mine(call, Scratch(memory + static_cast<std::size_t>(slot) * tile.bytes));
-        for (std::int64_t item = --left; item >= 0; item = --left) {
-          const std::int64_t index = item / call.key_heads, key_head = item % call.key_heads;
-          if (index < windowed_tiles) {
-            mine.run(order.rows, key_head, index * most, std::min((index + 1) * most, windowed));
-          } else {
-            const std::int64_t first = (index - windowed_tiles) * most;
-            mine.run(order.rows + order.windowed, key_head, first, std::min(first + most, others));
-          }
-        }
-      });
+  const std::size_t of_tile = tile_bytes(call);
+  const std::int64_t threads = call.cpu.pool.threads();
+  call.cpu.pool.parallel_for(threads, 1, [&](std::int64_t slot, std::int64_t /*end*/) {
+    Scratch own(memory + static_cast<std::size_t>(slot) * of_tile);
+    Tile tile(call, own);
+    for (std::int64_t item = --left; item >= 0; item = --left) {
+      const std::int64_t index = item / call.key_heads, key_head = item % call.key_heads;
+      if (index < windowed_tiles) {
+        tile.run(order.rows, key_head, index * most, std::min((index + 1) * most, windowed));
+      } else {
+        const std::int64_t first = (index - windowed_tiles) * most;
+        tile.run(order.rows + order.windowed, key_head, first, std::min(first + most, others));
+      }
+    }
+  });
 }
 
 }  // namespace l2a::cpu
