@@ -112,10 +112,7 @@ std::shared_ptr<Backend> make_cuda_backend(const CudaOptions& options) {
     throw Error(concat("the CUDA backend needs compute capability ", kLowestMajor, ".0; ",
                        properties.name, " has ", properties.major, ".", properties.minor));
   }
-  return std::make_shared<CudaBackend>(
-      options.device,
-      cuda::DeviceTraits{properties.multiProcessorCount, properties.major, properties.minor,
-                         static_cast<int>(properties.sharedMemPerMultiprocessor)});
+  return std::make_shared<CudaBackend>(options.device, cuda::traits_of(properties));
 }
 
 }  // namespace l2a

@@ -29,6 +29,11 @@ struct DeviceTraits {
   }
 };
 
+inline DeviceTraits traits_of(const cudaDeviceProp& device) {
+  return {device.multiProcessorCount, device.major, device.minor,
+          static_cast<int>(device.sharedMemPerMultiprocessor)};
+}
+
 // Words that are zero between kernels: who uses one puts it back to zero.
 constexpr std::size_t kCounters = 16384;
 
