@@ -22,7 +22,7 @@ if command -v compute-sanitizer > /dev/null; then
       "$build/tests/l2a-tests" --no-version --test-case='the CUDA backend computes*'
   }
   for cases in 'matmul q8_0 5' 'matmul q4_k 140' 'matmul q6_k 1x' 'matmul bf16 140' 'dim 128 window 70 sinks 5' \
-    'capacity 2100' 'route 127' 'gather and scatter 127' 'l2a_attention add 9' 'argmax 3' 'kv_append f16'; do
+    'capacity 2100' 'capacity 205' 'capacity 3020' 'several tiles' 'route 127' 'gather and scatter 127' 'l2a_attention add 9' 'argmax 3' 'kv_append f16'; do
     sanitize memcheck "$cases"
   done
   for cases in 'matmul q8_0 7x' 'matmul q4_k 5' 'matmul f16 140' 'dim 64 window 70 sinks 5' 'capacity 2100' \
@@ -41,3 +41,6 @@ for type in q8_0 q4_k_m bf16; do
 done
 bench --shape 8b --type q8_0 -p 2048 --chunk 2048 -n 32 -d 32768
 bench --shape 8b --type q8_0 --l2a --route forced:0.2 -p 2048 --chunk 2048 -n 32 -d 32768
+# The first token of a long document.
+bench --shape 8b --type q8_0 -p 131072 --chunk 4096 -n 0 -r 1
+bench --shape 8b --type q8_0 --l2a --route forced:0.2 -p 131072 --chunk 4096 -n 0 -r 1
