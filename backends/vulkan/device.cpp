@@ -13,10 +13,24 @@ Tuning tuning_for(const PhysicalDevice& physical, bool as_gpu) {
   tuning.subgroup = physical.subgroup_size;
   if (physical.gpu() || as_gpu) {
     tuning.workgroup = std::max(tuning.workgroup, tuning.subgroup);
+    // Sums of 64 subgroups meet at most (reduce.glsl).
+    tuning.product_lanes = std::min({tuning.product_lanes, 32 * tuning.subgroup,
+                                     physical.properties.limits.maxComputeWorkGroupInvocations});
+    tuning.argmax_lanes = std::min({tuning.argmax_lanes, 64 * tuning.subgroup,
+                                    physical.properties.limits.maxComputeWorkGroupInvocations});
+    tuning.product_lanes -= tuning.product_lanes % tuning.subgroup;
+    tuning.argmax_lanes -= tuning.argmax_lanes % tuning.subgroup;
+    if (physical.multiprocessors > 0) tuning.product_groups = physical.multiprocessors;
+    // Eight lanes round a block of activations together.
+    tuning.joins = tuning.subgroup >= 8;
+    tuning.integer_dots = tuning.joins && physical.integer_dot &&
+                          (physical.integer_dot_accelerated || !physical.gpu());
+    // Shaders of a CPU, shaped as for a GPU by a test, take minutes to compile where much is unrolled.
+    if (!physical.gpu()) tuning.attention_ahead = 1;
     return tuning;
   }
   tuning.gpu = false;
-  tuning.workgroup = tuning.subgroup;
+  tuning.workgroup = tuning.argmax_lanes = tuning.subgroup;
   tuning.matvec_rows = 4;
   tuning.matvec_row_a_lane = true;
   // A load that is the same for all lanes is one load with Mesa 26.2, and one a lane with 22.3.
@@ -52,6 +66,9 @@ Device::Device(std::unique_ptr<Instance> instance, const PhysicalDevice& physica
   VkPhysicalDeviceVulkan12Features features12{};
   features12.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES;
   features12.pNext = &size_control;
+  VkPhysicalDeviceShaderIntegerDotProductFeaturesKHR integer_dot{};
+  integer_dot.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES_KHR;
+  integer_dot.shaderIntegerDotProduct = VK_TRUE;
   features12.bufferDeviceAddress = VK_TRUE;
   features12.scalarBlockLayout = VK_TRUE;
   features12.timelineSemaphore = VK_TRUE;
@@ -65,14 +82,18 @@ Device::Device(std::unique_ptr<Instance> instance, const PhysicalDevice& physica
   features.features.shaderInt64 = VK_TRUE;
 
   const InstanceFunctions& calls = instance_->functions();
-  const char* extension = VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME;
+  std::vector<const char*> extensions = {VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME};
+  if (tuning_.integer_dots) {
+    extensions.push_back(VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME);
+    size_control.pNext = &integer_dot;
+  }
   VkDeviceCreateInfo info{};
   info.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO;
   info.pNext = &features;
   info.queueCreateInfoCount = 1;
   info.pQueueCreateInfos = &queue;
-  info.enabledExtensionCount = 1;
-  info.ppEnabledExtensionNames = &extension;
+  info.enabledExtensionCount = static_cast<std::uint32_t>(extensions.size());
+  info.ppEnabledExtensionNames = extensions.data();
   check(calls.vkCreateDevice(physical.handle, &info, nullptr, &device_), "opening the device");
   functions_ = load_device_functions(calls, device_);
   functions_.vkGetDeviceQueue(device_, physical.queue_family, 0, &queue_);

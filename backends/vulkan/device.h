@@ -21,15 +21,25 @@ namespace l2a::vulkan {
 struct Tuning {
   bool gpu = true;
   std::uint32_t subgroup = 32;
-  std::uint32_t workgroup = 256;       // lanes of element-wise kernels and reductions
-  std::uint32_t matvec_rows = 2;       // weight rows of a subgroup, or of a lane
-  bool matvec_row_a_lane = false;      // lanes on rows of their own, not along the same rows
-  bool matvec_share_x = false;         // then: each loads a part of x for all, not all of them all
-  std::uint32_t tile_lanes_rows = 16;  // the lanes of a matrix tile, by weight rows
+  std::uint32_t workgroup = 256;      // lanes of element-wise kernels and reductions
+  std::uint32_t argmax_lanes = 1024;  // one workgroup has a whole vocabulary
+  std::uint32_t matvec_rows = 2;      // weight rows of a subgroup, or of a lane
+  bool matvec_row_a_lane = false;     // lanes on rows of their own, not along the same rows
+  bool matvec_share_x = false;        // then: each loads a part of x for all, not all of them all
+  // products.comp for few tokens, with nodes joined (lowering.h); with integer dot products, also of
+  // quantized weights.
+  bool joins = false, integer_dots = false;
+  std::uint32_t product_lanes = 1024;      // of a workgroup
+  std::uint32_t product_groups = 128;      // workgroups, at most
+  std::uint32_t product_rows = 2;          // weight rows of a subgroup at a time; even
+  std::uint32_t product_ahead = 1;         // loads of each that a lane has under way
+  std::uint32_t product_ahead_of_one = 2;  // the same, where there are few rows and one is taken
+  std::uint32_t tile_lanes_rows = 16;      // the lanes of a matrix tile, by weight rows
   std::uint32_t tile_lanes_tokens = 8;
   std::uint32_t tile_rows = 4;  // outputs of a lane, by weight rows
   std::uint32_t tile_tokens = 8;
   std::uint32_t attention_rows = 8;      // queries that share a pass over the keys, in registers
+  std::uint32_t attention_ahead = 4;     // keys of few queries that a lane has under way
   std::uint32_t attention_groups = 512;  // workgroups that keep the device busy at decode
 };
 

@@ -164,9 +164,19 @@ PhysicalDevice inspect(const InstanceFunctions& functions, VkPhysicalDevice hand
 
   VkPhysicalDeviceSubgroupSizeControlPropertiesEXT sizes{};
   sizes.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_PROPERTIES_EXT;
+  const bool has_integer_dot =
+      has_extension(functions, handle, VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME);
+  VkPhysicalDeviceShaderIntegerDotProductPropertiesKHR dots{};
+  dots.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_PROPERTIES_KHR;
+  if (has_size_control) dots.pNext = &sizes;
+  VkPhysicalDeviceShaderSMBuiltinsPropertiesNV processors{};
+  processors.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_SM_BUILTINS_PROPERTIES_NV;
+  processors.pNext = has_integer_dot ? static_cast<void*>(&dots) : dots.pNext;
   VkPhysicalDeviceSubgroupProperties subgroup{};
   subgroup.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_PROPERTIES;
-  if (has_size_control) subgroup.pNext = &sizes;
+  subgroup.pNext = has_extension(functions, handle, VK_NV_SHADER_SM_BUILTINS_EXTENSION_NAME)
+                       ? static_cast<void*>(&processors)
+                       : processors.pNext;
   VkPhysicalDeviceMaintenance3Properties limits{};
   limits.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_3_PROPERTIES;
   limits.pNext = &subgroup;
@@ -176,12 +186,16 @@ PhysicalDevice inspect(const InstanceFunctions& functions, VkPhysicalDevice hand
   functions.vkGetPhysicalDeviceProperties2(handle, &properties);
   device.max_allocation = limits.maxMemoryAllocationSize;
   device.subgroup_size = subgroup.subgroupSize;
+  device.multiprocessors = processors.shaderSMCount;
 
   VkPhysicalDeviceSubgroupSizeControlFeaturesEXT size_control{};
   size_control.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES_EXT;
+  VkPhysicalDeviceShaderIntegerDotProductFeaturesKHR dot_features{};
+  dot_features.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES_KHR;
+  if (has_size_control) dot_features.pNext = &size_control;
   VkPhysicalDeviceVulkan12Features features12{};
   features12.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES;
-  if (has_size_control) features12.pNext = &size_control;
+  features12.pNext = has_integer_dot ? static_cast<void*>(&dot_features) : dot_features.pNext;
   VkPhysicalDeviceVulkan11Features features11{};
   features11.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES;
   features11.pNext = &features12;
@@ -203,6 +217,9 @@ PhysicalDevice inspect(const InstanceFunctions& functions, VkPhysicalDevice hand
   needs.need(in_compute && (subgroup.supportedOperations & kOperations) == kOperations,
              "subgroup arithmetic, shuffle and ballot in compute shaders");
   needs.need(subgroup.subgroupSize >= 4 && subgroup.subgroupSize <= 128, "subgroups of 4 to 128");
+  device.integer_dot = dot_features.shaderIntegerDotProduct == VK_TRUE;
+  device.integer_dot_accelerated =
+      device.integer_dot && dots.integerDotProduct4x8BitPackedSignedAccelerated == VK_TRUE;
   device.pin_subgroups = sizes.minSubgroupSize != sizes.maxSubgroupSize;
   needs.need(!device.pin_subgroups ||
                  (sizes.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT) != 0,

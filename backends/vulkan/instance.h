@@ -38,6 +38,9 @@ struct PhysicalDevice {
   std::uint32_t subgroup_size = 0;   // pinned for every pipeline
 
   bool pin_subgroups = false;  // pipelines name the size, where a device has several
+  // Dot products of four 8-bit integers: whether there are any, and in one instruction.
+  bool integer_dot = false, integer_dot_accelerated = false;
+  std::uint32_t multiprocessors = 0;  // 0: the device does not say
   std::uint32_t queue_family = 0;
   std::uint32_t timestamp_bits = 0;  // that count, of a timestamp of the queue
   bool memory_budget = false;        // the driver tells what is free

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <map>
 #include <span>
 #include <string_view>
 
@@ -10,10 +11,26 @@
 
 namespace l2a::vulkan {
 
+// Where values live on the device: as they are bound, but for those that a lowering moved (lowering.h).
+class Places {
+ public:
+  Places(const Graph& graph, std::span<const Binding> bindings)
+      : graph_(graph), bindings_(bindings) {}
+  VkDeviceAddress address(ValueId id) const;
+  Extent extent(ValueId id) const;
+  // From here on a root and its views are at another address.
+  void move(ValueId root, VkDeviceAddress to) { moved_[root] = to; }
+
+ private:
+  const Graph& graph_;
+  std::span<const Binding> bindings_;
+  std::map<ValueId, VkDeviceAddress> moved_;
+};
+
 class Call {
  public:
-  Call(const Graph& graph, const Node& node, std::span<const Binding> bindings, Recorder& into)
-      : recorder(into), graph_(graph), node_(node), bindings_(bindings) {}
+  Call(const Graph& graph, const Node& node, const Places& places, Recorder& into)
+      : recorder(into), graph_(graph), node_(node), places_(places) {}
 
   Recorder& recorder;
   VkDeviceAddress workspace = 0;  // as many bytes as the kernel asked for
@@ -21,8 +38,10 @@ class Call {
   bool present(int input) const { return id(input) != kNoValue; }
   const ValueInfo& input(int i) const { return graph_.value(id(i)).info; }
   const ValueInfo& output() const { return graph_.value(node_.output).info; }
-  VkDeviceAddress address(int input) const;  // 0 where an optional input is absent
-  VkDeviceAddress output_address() const;
+  VkDeviceAddress address(int input) const {  // 0 where an optional input is absent
+    return present(input) ? places_.address(id(input)) : 0;
+  }
+  VkDeviceAddress output_address() const { return places_.address(node_.output); }
   // The Rows value of an input, or kNoValue.
   ValueId id(int input) const { return node_.inputs[static_cast<std::size_t>(input)]; }
 
@@ -35,7 +54,7 @@ class Call {
  private:
   const Graph& graph_;
   const Node& node_;
-  std::span<const Binding> bindings_;
+  const Places& places_;
 };
 
 struct Kernel {
@@ -47,9 +66,6 @@ struct Kernel {
 
 // The kernel of an op, or null.
 const Kernel* find_kernel(std::string_view op);
-
-// Where a value lives on the device.
-VkDeviceAddress address_of(const Graph& graph, ValueId id, std::span<const Binding> bindings);
 
 // Rows of the leading extent and elements of one of them.
 inline std::uint32_t row_count(const ValueInfo& x) {

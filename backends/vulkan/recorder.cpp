@@ -15,8 +15,7 @@ struct Request {
 };
 
 bool overlap(const Extent& a, std::span<const Extent> others) {
-  return std::any_of(others.begin(), others.end(),
-                     [&](const Extent& b) { return a.begin < b.end && b.begin < a.end; });
+  return std::any_of(others.begin(), others.end(), [&](const Extent& b) { return a.overlaps(b); });
 }
 
 }  // namespace
@@ -69,12 +68,16 @@ void Recorder::barrier() {
   VkMemoryBarrier memory{};
   memory.sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER;
   memory.srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT;
-  memory.dstAccessMask =
-      VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_INDIRECT_COMMAND_READ_BIT;
-  device_->functions().vkCmdPipelineBarrier(
-      commands_, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_DRAW_INDIRECT_BIT,
-      VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_DRAW_INDIRECT_BIT, 0, 1, &memory, 0,
-      nullptr, 0, nullptr);
+  memory.dstAccessMask = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT;
+  // Making sizes of dispatches visible costs more.
+  VkPipelineStageFlags stages = VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT;
+  if (sized_) {
+    memory.dstAccessMask |= VK_ACCESS_INDIRECT_COMMAND_READ_BIT;
+    stages |= VK_PIPELINE_STAGE_DRAW_INDIRECT_BIT;
+  }
+  sized_ = false;
+  device_->functions().vkCmdPipelineBarrier(commands_, stages, stages, 0, 1, &memory, 0, nullptr, 0,
+                                            nullptr);
 }
 
 Extent Recorder::sizes_of(ValueId rows) const {
@@ -98,6 +101,7 @@ void Recorder::size_dispatches(ValueId rows, VkDeviceAddress address) {
          0};
   const std::uint32_t lanes = tuning().subgroup;
   dispatch("dispatch_sizes", lanes, {}, push, {(slots.count + lanes - 1) / lanes});
+  sized_ = true;
 }
 
 void Recorder::dispatch_bytes(std::string_view shader, std::uint32_t lanes,

@@ -17,6 +17,7 @@ namespace l2a::vulkan {
 // Device memory that a node reads or writes.
 struct Extent {
   VkDeviceAddress begin = 0, end = 0;
+  bool overlaps(const Extent& other) const { return begin < other.end && other.begin < end; }
 };
 
 struct Grid {
@@ -36,6 +37,7 @@ class Recorder {
   Recorder(const Recorder&) = delete;
   Recorder& operator=(const Recorder&) = delete;
 
+  const Device& device() const { return *device_; }
   const Tuning& tuning() const { return device_->tuning(); }
 
   void begin();
@@ -80,6 +82,7 @@ class Recorder {
   VkCommandBuffer commands_ = VK_NULL_HANDLE;
   VkPipeline bound_ = VK_NULL_HANDLE;
   std::vector<Extent> read_, written_;  // since the last barrier
+  bool sized_ = false;                  // whether sizes of dispatches are among what was written
   std::map<ValueId, Slots> slots_;
   VkQueryPool times_ = VK_NULL_HANDLE;
   std::uint32_t times_written_ = 0;

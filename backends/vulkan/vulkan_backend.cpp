@@ -4,6 +4,7 @@
 
 #include "backends/vulkan/kernel.h"
 #include "backends/vulkan/limits.h"
+#include "backends/vulkan/lowering.h"
 #include "graph/error.h"
 
 namespace l2a {
@@ -53,13 +54,6 @@ class VulkanBuffer final : public Buffer {
   Memory memory_;
 };
 
-Extent extent_of(const Graph& graph, ValueId id, std::span<const Binding> bindings) {
-  const ValueInfo& info = graph.value(id).info;
-  const VkDeviceAddress begin = address_of(graph, id, bindings);
-  return {begin, begin + dtype_bytes(info.dtype, info.shape.back()) *
-                             static_cast<std::size_t>(info.shape.elements() / info.shape.back())};
-}
-
 class VulkanExecutable final : public Executable {
  public:
   VulkanExecutable(std::shared_ptr<Shared> shared, std::shared_ptr<const Graph> graph,
@@ -68,13 +62,15 @@ class VulkanExecutable final : public Executable {
         graph_(std::move(graph)),
         nodes_(nodes.begin(), nodes.end()),
         bindings_(bindings.begin(), bindings.end()),
+        places_(*graph_, bindings_),
+        lowered_(lower(shared_->device, *graph_, nodes_, places_)),
         recorder_(shared_->device, shared_->pipelines, rows_uses()) {
     std::size_t workspace = 0;
     for (const NodeId id : nodes_) {
       const Node& node = graph_->node(id);
       const Kernel& kernel = *find_kernel(node.op->name());
       if (kernel.workspace_bytes == nullptr) continue;
-      const Call call(*graph_, node, bindings_, recorder_);
+      const Call call(*graph_, node, places_, recorder_);
       workspace = std::max(workspace, kernel.workspace_bytes(call));
     }
     if (workspace > 0) {
@@ -94,7 +90,7 @@ class VulkanExecutable final : public Executable {
     }
     shared_->device->submit_and_wait(timed_->commands());
     const std::vector<double> times = timed_->read_times();
-    for (std::size_t i = 0; i < nodes_.size(); ++i) seconds[i] += times[i];
+    for (std::size_t i = 0; i < times.size(); ++i) seconds[lowered_.steps[i].node] += times[i];
   }
 
  private:
@@ -112,31 +108,46 @@ class VulkanExecutable final : public Executable {
     return uses;
   }
 
-  // With the device's clock before the first node and after each, when they are timed.
+  // With the device's clock before the first step and after each, when they are timed.
   void record(Recorder& recorder, bool timed) const {
     recorder.begin();
-    if (timed) recorder.keep_times(static_cast<std::uint32_t>(nodes_.size() + 1));
+    if (timed) recorder.keep_times(static_cast<std::uint32_t>(lowered_.steps.size() + 1));
     for (const auto& [rows, uses] : rows_uses()) {  // of those that were computed elsewhere
       const NodeId producer = graph_->value(rows).producer;
       if (std::find(nodes_.begin(), nodes_.end(), producer) == nodes_.end()) {
-        recorder.size_dispatches(rows, address_of(*graph_, rows, bindings_));
+        recorder.size_dispatches(rows, places_.address(rows));
       }
     }
     if (timed) recorder.write_time();
-    for (const NodeId id : nodes_) {
-      record(recorder, graph_->node(id));
+    for (const Step& step : lowered_.steps) {
+      if (step.record) {
+        record(recorder, step);
+      } else {
+        record(recorder, graph_->node(nodes_[step.node]));
+      }
       if (timed) recorder.write_time();
     }
     recorder.end();
   }
 
+  void record(Recorder& recorder, const Step& step) const {
+    std::vector<Extent> reads = step.own_reads, writes = step.own_writes;
+    for (const ValueId id : step.reads) {
+      reads.push_back(places_.extent(id));
+      if (graph_->value(id).info.is_rows) reads.push_back(recorder.sizes_of(id));
+    }
+    for (const ValueId id : step.writes) writes.push_back(places_.extent(id));
+    recorder.order(reads, writes);
+    step.record(recorder);
+  }
+
   void record(Recorder& recorder, const Node& node) const {
     const Kernel& kernel = *find_kernel(node.op->name());
-    Call call(*graph_, node, bindings_, recorder);
-    std::vector<Extent> reads, writes = {extent_of(*graph_, node.output, bindings_)};
+    Call call(*graph_, node, places_, recorder);
+    std::vector<Extent> reads, writes = {places_.extent(node.output)};
     for (const ValueId input : node.inputs) {
       if (input == kNoValue) continue;
-      reads.push_back(extent_of(*graph_, input, bindings_));
+      reads.push_back(places_.extent(input));
       if (graph_->value(input).info.is_rows) reads.push_back(recorder.sizes_of(input));
     }
     if (kernel.workspace_bytes != nullptr && workspace_) {
@@ -146,7 +157,7 @@ class VulkanExecutable final : public Executable {
     recorder.order(reads, writes);
     kernel.record(call);
     if (graph_->value(node.output).info.is_rows) {
-      recorder.size_dispatches(node.output, address_of(*graph_, node.output, bindings_));
+      recorder.size_dispatches(node.output, places_.address(node.output));
     }
   }
 
@@ -154,6 +165,8 @@ class VulkanExecutable final : public Executable {
   std::shared_ptr<const Graph> graph_;
   std::vector<NodeId> nodes_;
   std::vector<Binding> bindings_;
+  Places places_;
+  Lowered lowered_;
   std::unique_ptr<Memory> workspace_;
   Recorder recorder_;
   std::unique_ptr<Recorder> timed_;  // made when first asked for
@@ -217,17 +230,22 @@ bool VulkanBackend::supports(const Graph& graph, const Node& node) const {
 
 }  // namespace
 
-VkDeviceAddress address_of(const Graph& graph, ValueId id, std::span<const Binding> bindings) {
-  const Binding& binding = bindings[static_cast<std::size_t>(graph.root(id))];
+VkDeviceAddress Places::address(ValueId id) const {
+  const ValueId root = graph_.root(id);
+  if (const auto moved = moved_.find(root); moved != moved_.end()) {
+    return moved->second + graph_.root_offset(id);
+  }
+  const Binding& binding = bindings_[static_cast<std::size_t>(root)];
   return static_cast<const VulkanBuffer*>(binding.buffer)->address() + binding.offset +
-         graph.root_offset(id);
+         graph_.root_offset(id);
 }
 
-VkDeviceAddress Call::address(int input) const {
-  return present(input) ? address_of(graph_, id(input), bindings_) : 0;
+Extent Places::extent(ValueId id) const {
+  const ValueInfo& info = graph_.value(id).info;
+  const VkDeviceAddress begin = address(id);
+  return {begin, begin + dtype_bytes(info.dtype, info.shape.back()) *
+                             static_cast<std::size_t>(info.shape.elements() / info.shape.back())};
 }
-
-VkDeviceAddress Call::output_address() const { return address_of(graph_, node_.output, bindings_); }
 
 }  // namespace vulkan
 

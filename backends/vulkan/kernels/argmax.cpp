@@ -11,8 +11,8 @@ void record(const Call& call) {
     VkDeviceAddress x, y;
     std::uint32_t width, unused;
   } push{call.address(Argmax::kX), call.output_address(), row_width(x), 0};
-  call.recorder.dispatch("argmax", call.tuning().workgroup, {vector_rows(push.width, push.x)}, push,
-                         {.y = row_count(x)});
+  call.recorder.dispatch("argmax", call.tuning().argmax_lanes, {vector_rows(push.width, push.x)},
+                         push, {.y = row_count(x)});
 }
 
 }  // namespace

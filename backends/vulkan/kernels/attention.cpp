@@ -1,6 +1,7 @@
 // Attention: one pass over the keys for each tile of queries. Tokens that see all keys beside others that
 // see a window are two dispatches, each over its own tokens, so that one wide token does not make its
-// neighbours read everything. Few queries are split over their keys, and the parts merged.
+// neighbours read everything. Few queries are split over their keys, and the parts merged; on GPUs one token
+// has a shader of its own.
 #include "ops/attention.h"
 
 #include <algorithm>
@@ -13,6 +14,8 @@ namespace {
 
 constexpr std::int64_t kMaxDim = 256;       // of a head; queries and sums are in registers
 constexpr std::uint32_t kKeysOfPart = 256;  // the fewest that are worth a part of their own
+constexpr std::uint32_t kMostParts = 512;   // of the keys; as attention_combine.comp has room for
+constexpr std::uint32_t kSubgroups = 4;     // of one of its workgroups
 
 enum Queries : std::uint32_t { kAll, kCompact, kListed };  // as in attention.comp
 
@@ -36,8 +39,8 @@ Plan plan_for(const Call& call) {
   if (window > 0 && !call.present(Attention::kWideRows)) {
     most = std::min(most, static_cast<std::uint64_t>(window) + row_count(query));
   }
-  plan.parts =
-      std::clamp(tuning.attention_groups / groups, 1u, std::max(ceil_div(most, kKeysOfPart), 1u));
+  plan.parts = std::clamp(std::min(tuning.attention_groups / groups, kMostParts), 1u,
+                          std::max(ceil_div(most, kKeysOfPart), 1u));
   return plan;
 }
 
@@ -78,12 +81,17 @@ void record(const Call& call) {
   const std::uint32_t aligned =
       vector_rows(dim, push.query, push.keys, push.values, push.fresh_keys, push.fresh_values,
                   call.output_address());
+  const bool few =
+      call.tuning().joins && aligned == 1 && dim % 64 == 0 && push.tokens == 1 &&
+      kSubgroups * call.tuning().subgroup <=
+          call.recorder.device().physical().properties.limits.maxComputeWorkGroupInvocations;
   const auto dispatch = [&](Queries queries, ValueId rows) {
     call.recorder.dispatch(
-        "attention", call.tuning().subgroup,
+        few ? "attention_few" : "attention", (few ? kSubgroups : 1) * call.tuning().subgroup,
         {aligned, static_cast<std::uint32_t>(keys.dtype), dim, group, plan.tile, queries,
          plan.parts > 1 ? 1u : 0u, call.present(Attention::kFreshKeys) ? 1u : 0u,
-         queries == kAll && call.present(Attention::kWideRows) ? 1u : 0u},
+         queries == kAll && call.present(Attention::kWideRows) ? 1u : 0u,
+         call.tuning().attention_ahead},
         push,
         {.x = push.key_heads,
          .y = ceil_div(std::uint64_t{push.tokens} * group, plan.tile),
@@ -105,8 +113,10 @@ void record(const Call& call) {
     VkDeviceAddress splits, y;
     std::uint32_t dim, heads, parts, unused;
   } combine{call.workspace, call.output_address(), dim, push.query_heads, plan.parts, 0};
-  call.recorder.dispatch("attention_combine", call.tuning().subgroup, {}, combine,
-                         {.x = push.query_heads, .y = push.tokens, .rows = compact});
+  call.recorder.dispatch(
+      "attention_combine",
+      call.tuning().gpu ? std::max(128u, call.tuning().subgroup) : call.tuning().subgroup, {},
+      combine, {.x = push.query_heads, .y = push.tokens, .rows = compact});
 }
 
 bool supports(const Graph& graph, const Node& node) {

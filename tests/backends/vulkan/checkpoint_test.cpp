@@ -7,9 +7,11 @@
 using namespace l2a;
 using namespace l2a::test;
 
-TEST_CASE("every checkpoint gives the expected logits and routes on Vulkan") {
+namespace {
+
+void check_checkpoints(const VulkanOptions& options) {
   const TemporaryFolder folder;
-  ValidatedBackend vulkan;
+  ValidatedBackend vulkan(options);
   for (const std::filesystem::path& checkpoint : checkpoints()) {
     CAPTURE(checkpoint.filename().string());
     const Expected expected = load_expected(checkpoint);
@@ -24,4 +26,16 @@ TEST_CASE("every checkpoint gives the expected logits and routes on Vulkan") {
     CHECK(relative_error(halves.logits, expected.logits) < 2e-3);
     CHECK(halves.routes == expected.routes);
   }
+}
+
+}  // namespace
+
+TEST_CASE("every checkpoint gives the expected logits and routes on Vulkan") {
+  check_checkpoints({});
+}
+
+TEST_CASE("so it does shaped as for a GPU, where nodes are joined") {
+  VulkanOptions options;
+  options.tune_as_gpu = true;
+  check_checkpoints(options);
 }

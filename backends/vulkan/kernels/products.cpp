@@ -1,0 +1,98 @@
+#include "backends/vulkan/kernels/products.h"
+
+#include <algorithm>
+#include <bit>
+
+#include "backends/vulkan/kernels/kernels.h"
+#include "graph/error.h"
+
+namespace l2a::vulkan {
+namespace {
+
+// Whether rows of a dtype are read as aligned vectors of sixteen bytes (shaders/units.glsl).
+bool reads_vectors(Dtype dtype) {
+  return !dtype_info(dtype).quantized || dtype == Dtype::q8_0 || dtype == Dtype::q4_k ||
+         dtype == Dtype::q5_k;
+}
+
+// Of shared memory, for one token's activations.
+std::uint32_t staged_bytes(Dtype dtype, std::uint32_t width) {
+  if (!dtype_info(dtype).quantized) return 4 * width;
+  const bool has_minimum =
+      dtype == Dtype::q4_1 || dtype == Dtype::q5_1 || dtype == Dtype::q4_k || dtype == Dtype::q5_k;
+  const std::uint32_t codes = dtype == Dtype::q8_0 ? width / 32 * 34 : width;
+  return codes + width / 32 * (has_minimum ? 12 : 4);
+}
+
+// Sums over the workgroup, and of q8_0 where the units of a row belong.
+std::uint32_t other_shared(Dtype dtype, std::uint32_t width) {
+  return 512 + (dtype == Dtype::q8_0 ? width / 32 * 34 / 4 : 0);
+}
+
+}  // namespace
+
+ProductsFit products_fit(const Device& device, Dtype dtype, std::uint32_t width,
+                         std::uint32_t tokens) {
+  const bool quantized = dtype_info(dtype).quantized;
+  if (!device.tuning().joins || (quantized && !device.tuning().integer_dots) || width % 4 != 0 ||
+      (reads_vectors(dtype) && dtype_bytes(dtype, width) % 16 != 0)) {
+    return {};
+  }
+  const std::uint32_t other = other_shared(dtype, width);
+  const std::uint32_t all = device.physical().properties.limits.maxComputeSharedMemorySize;
+  if (all <= other) return {};
+  const std::uint32_t shared = all - other;
+  const std::uint32_t each = staged_bytes(dtype, width);
+  ProductsFit fit{std::bit_ceil(tokens), true};
+  while (fit.tokens > 1 && fit.tokens * each > shared) fit.tokens /= 2;
+  if (fit.tokens * each > shared) {
+    if (quantized) return {};
+    fit = {std::bit_ceil(tokens), false};
+  }
+  return fit;
+}
+
+void record_products(Recorder& recorder, const Products& call) {
+  const Tuning& tuning = recorder.tuning();
+  const ProductsFit fit = products_fit(recorder.device(), call.dtype, call.width, call.tokens);
+  const auto& [a, b, c] = call.each;
+  struct {
+    VkDeviceAddress weights[3], ys[3], x, norm, addend, rows;
+    std::uint32_t outputs[3], tokens, addend_pitch;
+    float eps;
+  } push{{a.weight, b.weight, c.weight},
+         {a.y, b.y, c.y},
+         call.x,
+         call.norm,
+         call.addend,
+         call.rows,
+         {a.outputs, b.outputs, c.outputs},
+         call.tokens,
+         call.addend_pitch,
+         call.eps};
+  const std::uint32_t total = call.gated ? a.outputs : a.outputs + b.outputs + c.outputs;
+  // The widest workgroups leave too few registers for the sums of many tokens.
+  const std::uint32_t share = fit.tokens > 2 && tuning.product_lanes >= 2 * tuning.subgroup ? 2 : 1;
+  const std::uint32_t lanes = tuning.product_lanes / share, groups = tuning.product_groups * share;
+  const std::uint32_t subgroups = lanes / tuning.subgroup;
+  // As many subgroups as the device holds take one row each, if there are no more; of many tokens there
+  // is less room in registers.
+  const bool few = total <= groups * subgroups && !call.gated;
+  const std::uint32_t rows = few ? 1 : tuning.product_rows;
+  const std::uint32_t ahead = fit.tokens > 2 ? 1
+                              : few          ? tuning.product_ahead_of_one
+                                             : tuning.product_ahead;
+  const std::uint32_t outputs = call.gated ? rows / 2 : rows;
+  const auto flag = [](bool set) { return set ? 1u : 0u; };
+  recorder.dispatch(concat("products_", dtype_name(call.dtype)), lanes,
+                    {1, call.width, rows, fit.tokens, ahead, flag(call.rows != 0),
+                     flag(call.norm != 0), flag(call.gated), flag(call.addend != 0),
+                     flag(fit.stages), fit.stages ? ceil_div(call.width / 4, lanes) : 1},
+                    push,
+                    {.x = std::min(ceil_div(total, std::uint64_t{outputs} * subgroups), groups),
+                     .y = ceil_div(call.tokens, fit.tokens),
+                     .rows = call.rows_id,
+                     .tile = fit.tokens});
+}
+
+}  // namespace l2a::vulkan

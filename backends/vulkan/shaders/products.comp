@@ -1,0 +1,176 @@
+// Products of the same few tokens with up to three weights: bound by reading the weights once.
+//
+//   y[w][t, n] = x[t] . weight[w][n]           and, as asked for,
+//   x = rms_norm(x) * norm                      before it
+//   y[0] = silu(y[0]) * y[1]                    after it
+//   y[0] += addend
+//
+// A workgroup brings its activations to shared memory, normalised and rounded (units.glsl), and keeps them for
+// all its rows: there are few workgroups, of many lanes, so that this is done seldom. A subgroup takes kRows
+// rows at a time: its lanes stride over their units, kAhead of each row in one step, and their sums meet at the
+// end. The units of a step are loaded before those of the step before are used, and the first while the
+// activations are on their way: memory is never idle.
+#version 460
+#extension GL_EXT_spirv_intrinsics : require
+#extension GL_GOOGLE_include_directive : require
+#include "common.glsl"
+#include "convert.glsl"
+#include "reduce.glsl"
+#include "weights.glsl"
+layout(constant_id = 3) const uint kWidth = 256;
+layout(constant_id = 4) const uint kRows = 2;
+layout(constant_id = 5) const uint kTokens = 1;
+layout(constant_id = 6) const uint kAhead = 2;
+layout(constant_id = 7) const bool kCompact = false;
+layout(constant_id = 8) const bool kNorm = false;
+layout(constant_id = 9) const bool kGated = false;   // rows of the two weights take turns
+layout(constant_id = 10) const bool kAddend = false;
+layout(constant_id = 12) const uint kHeld = 8;  // vectors of a token that a lane has; host and shader agree
+#include "units.glsl"
+layout(push_constant, scalar) uniform Push {
+  uint64_t weight0, weight1, weight2, y0, y1, y2, x, norm, addend, rows;
+  uint outputs0, outputs1, outputs2, tokens;
+  uint addend_pitch;  // from a token's to the next; 0: the same for all
+  float eps;
+};
+const uint kOutputs = kGated ? kRows / 2 : kRows;
+
+const uint kStep = kAhead * kSubgroup;
+
+// Of the tile of rows that begins at `first`: which weight each is of, and its number there. Past the end, the
+// last row again: its sum is not kept.
+struct Row {
+  uint which, n;
+};
+Row row_of(uint first, uint r, uint total) {
+  Row row = Row(0, min(first + (kGated ? r / 2 : r), total - 1));
+  if (kGated) {
+    row.which = r % 2;
+  } else if (row.n >= outputs0) {
+    row = Row(1, row.n - outputs0);
+    if (row.n >= outputs1) row = Row(2, row.n - outputs1);
+  }
+  return row;
+}
+uint64_t address_of(Row row) {
+  return (row.which == 0 ? weight0 : row.which == 1 ? weight1 : weight2) +
+         uint64_t(row.n) * kRowBytes;
+}
+
+void main() {
+  const uint of_lane = gl_SubgroupInvocationID, subgroups = lanes() / kSubgroup;
+  const uint total = kGated ? outputs0 : outputs0 + outputs1 + outputs2;
+  const uint stride = gl_NumWorkGroups.x * subgroups * kOutputs;
+  uint first = (gl_WorkGroupID.x * subgroups + gl_SubgroupID) * kOutputs;
+  uint64_t row[kRows];
+  Unit units[kAhead][kRows];
+  uint place[kAhead];
+  [[unroll]] for (uint a = 0; a < kAhead; ++a) {
+    place[a] = unit_place(min(of_lane + a * kSubgroup, kUnits - 1));
+  }
+  if (first < total) {
+    [[unroll]] for (uint r = 0; r < kRows; ++r) {
+      row[r] = address_of(row_of(first, r, total));
+    }
+    [[unroll]] for (uint a = 0; a < kAhead; ++a) {
+      [[unroll]] for (uint r = 0; r < kRows; ++r) {
+        units[a][r] = load_unit(row[r], min(of_lane + a * kSubgroup, kUnits - 1), place[a]);
+      }
+    }
+  }
+  stage_places();
+
+  const uint first_token = gl_WorkGroupID.y * kTokens;
+  const uint count = active_rows(kCompact, rows, tokens);
+  uint64_t from[kTokens];
+  [[unroll]] for (uint t = 0; t < kTokens; ++t) {
+    from[t] = x + uint64_t(min(first_token + t, count - 1)) * (kWidth * 4);
+  }
+  // All that a lane needs is loaded together.
+  const uint vectors = kWidth / 4;
+  vec4 weights[kHeld];
+  if (kNorm) {
+    [[unroll]] for (uint h = 0; h < kHeld; ++h) {
+      weights[h] = F32x4(norm).v[min(lane() + h * lanes(), vectors - 1)];
+    }
+  }
+  for (uint t = 0; t < kTokens; ++t) {
+    vec4 held[kHeld];
+    [[unroll]] for (uint h = 0; h < kHeld; ++h) {
+      held[h] = F32x4(from[t]).v[min(lane() + h * lanes(), vectors - 1)];
+    }
+    if (kNorm) {
+      float squares = 0;
+      [[unroll]] for (uint h = 0; h < kHeld; ++h) {
+        squares += lane() + h * lanes() < vectors ? dot(held[h], held[h]) : 0;
+      }
+      const float scale = 1 / sqrt(sum_over_workgroup(squares) / float(kWidth) + eps);
+      [[unroll]] for (uint h = 0; h < kHeld; ++h) held[h] *= scale * weights[h];
+    }
+    [[unroll]] for (uint h = 0; h < kHeld; ++h) {
+      if (lane() + h * lanes() < vectors) stage(t, lane() + h * lanes(), held[h]);
+    }
+  }
+  barrier();
+
+  while (first < total) {
+    float sums[kRows][kTokens];
+    [[unroll]] for (uint r = 0; r < kRows; ++r) {
+      [[unroll]] for (uint t = 0; t < kTokens; ++t) sums[r][t] = 0;
+    }
+    for (uint u = of_lane; u - of_lane < kUnits; u += kStep) {
+      Unit now[kAhead][kRows];
+      uint place_now[kAhead];
+      [[unroll]] for (uint a = 0; a < kAhead; ++a) {
+        place_now[a] = place[a];
+        [[unroll]] for (uint r = 0; r < kRows; ++r) now[a][r] = units[a][r];
+      }
+      uint next = u + kStep;
+      bool more = true;
+      if (next - of_lane >= kUnits) {  // the next tile of rows
+        next = of_lane;
+        more = first + stride < total;
+        [[unroll]] for (uint r = 0; r < kRows; ++r) {
+          row[r] = address_of(row_of(first + stride, r, total));
+        }
+      }
+      if (more) {
+        [[unroll]] for (uint a = 0; a < kAhead; ++a) {
+          const uint at = min(next + a * kSubgroup, kUnits - 1);
+          place[a] = staged_place(at);
+          [[unroll]] for (uint r = 0; r < kRows; ++r) {
+            units[a][r] = load_unit(row[r], at, place[a]);
+          }
+        }
+      }
+      [[unroll]] for (uint a = 0; a < kAhead; ++a) {
+        const uint at = min(u + a * kSubgroup, kUnits - 1);
+        const bool inside = u + a * kSubgroup < kUnits;
+        [[unroll]] for (uint t = 0; t < kTokens; ++t) {
+          [[unroll]] for (uint r = 0; r < kRows; ++r) {
+            const float product = unit_dot(now[a][r], at, place_now[a], t, from[t]);
+            sums[r][t] += inside ? product : 0;
+          }
+        }
+      }
+    }
+    [[unroll]] for (uint r = 0; r < kRows; ++r) {
+      [[unroll]] for (uint t = 0; t < kTokens; ++t) sums[r][t] = subgroupAdd(sums[r][t]);
+    }
+    if (of_lane == 0) {
+      [[unroll]] for (uint r = 0; r < kOutputs; ++r) {
+        const Row of = row_of(first, kGated ? 2 * r : r, total);
+        const uint64_t y = of.which == 0 ? y0 : of.which == 1 ? y1 : y2;
+        const uint pitch = of.which == 0 ? outputs0 : of.which == 1 ? outputs1 : outputs2;
+        [[unroll]] for (uint t = 0; t < kTokens; ++t) {
+          if (first + r >= total || first_token + t >= count) continue;
+          float sum = sums[kGated ? 2 * r : r][t];
+          if (kGated) sum = sum / (1 + exp(-sum)) * sums[min(2 * r + 1, kRows - 1)][t];
+          if (kAddend) sum += F32(addend).v[(first_token + t) * addend_pitch + of.n];
+          F32(y).v[(first_token + t) * pitch + of.n] = sum;
+        }
+      }
+    }
+    first += stride;
+  }
+}
