@@ -161,6 +161,7 @@ class Lowering {
   }
   std::vector<NodeId> matmul_ids(const std::vector<Target>& targets) const {
     std::vector<NodeId> ids;
+    ids.reserve(targets.size());
     for (const Target& target : targets) ids.push_back(nodes_[target.matmul]);
     return ids;
   }
