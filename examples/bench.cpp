@@ -209,9 +209,10 @@ class Bench {
     session.assume(result.depth);
     return l2a::seconds_of([&] {
       if (result.prompt > 0) {
-        session.prefill(tokens);
+        session.prefill(tokens).most_likely();
       } else {
-        for (const Token token : tokens) session.decode(token);
+        // As who generates does, it waits for each token.
+        for (const Token token : tokens) session.decode(token).most_likely();
       }
     });
   }

@@ -72,7 +72,7 @@ void run(const Options& options) {
     const std::int64_t size = prompt_left > 0 ? std::min(options.chunk, prompt_left) : 1;
     const std::span<const Token> piece(tokens.data() + begin, static_cast<std::size_t>(size));
     const l2a::Evaluation step = session->step(piece, l2a::LogitsOf::all);
-    writer.write_values(step.logits);
+    writer.write_values(step.logits());
     for (std::size_t layer = 0; layer < step.routes.size(); ++layer) {
       for (const std::int32_t token : step.routes[layer]) {
         routes[layer * tokens.size() + static_cast<std::size_t>(begin + token)] = 1;

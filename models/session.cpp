@@ -175,15 +175,11 @@ Evaluation Session::step(std::span<const Token> tokens, LogitsOf logits) {
   filled_ = std::max(filled_, position_);
 
   Evaluation result;
-  if (logits != LogitsOf::none) {
-    const std::size_t rows = logits == LogitsOf::all ? tokens.size() : 1;
-    logits_.resize(rows * static_cast<std::size_t>(model_->config().vocabulary));
-    most_likely_.resize(rows);
-    entry.plan.read(entry.decoder.logits, std::span<float>(logits_));
-    entry.plan.read(entry.decoder.most_likely, std::span<Token>(most_likely_));
-    result.logits = logits_;
-    result.most_likely = most_likely_;
-  }
+  result.session_ = this;
+  if (logits != LogitsOf::none) result.rows_ = logits == LogitsOf::all ? tokens.size() : 1;
+  last_run_ = &entry;
+  logits_.clear();
+  most_likely_.clear();
   routes_.clear();
   for (const Tensor rows : entry.decoder.routes) {
     std::vector<std::int32_t> list(1 + tokens.size());
@@ -194,6 +190,28 @@ Evaluation Session::step(std::span<const Token> tokens, LogitsOf logits) {
   result.routes = routes_;
   if (options_.observe_matmul) show_matmul_inputs(entry);
   return result;
+}
+
+std::span<const float> Evaluation::logits() const {
+  if (empty()) return {};
+  std::vector<float>& logits = session_->logits_;
+  if (logits.empty()) {
+    const Session::Compiled& last = *session_->last_run_;
+    logits.resize(rows_ * static_cast<std::size_t>(session_->model_->config().vocabulary));
+    last.plan.read(last.decoder.logits, std::span<float>(logits));
+  }
+  return logits;
+}
+
+std::span<const Token> Evaluation::most_likely() const {
+  if (empty()) return {};
+  std::vector<Token>& tokens = session_->most_likely_;
+  if (tokens.empty()) {
+    const Session::Compiled& last = *session_->last_run_;
+    tokens.resize(rows_);
+    last.plan.read(last.decoder.most_likely, std::span<Token>(tokens));
+  }
+  return tokens;
 }
 
 void Session::show_matmul_inputs(const Compiled& entry) {

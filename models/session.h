@@ -37,12 +37,22 @@ struct SessionOptions {
   std::optional<double> forced_share;
 };
 
-// What one step computed. Spans are valid until the next step.
-struct Evaluation {
-  std::span<const float> logits;       // [rows, V]
-  std::span<const Token> most_likely;  // [rows]
+class Session;
+
+// What one step computed, read from where it was computed when it is asked for: who only wants the next token waits
+// for that alone. Valid until the session's next step or plan. Empty when the step had no logits, or never ran.
+class Evaluation {
+ public:
+  std::span<const float> logits() const;       // [rows, V]
+  std::span<const Token> most_likely() const;  // [rows]
+  bool empty() const { return rows_ == 0; }
   // For each routed layer the tokens of this step that it routed, ascending, from 0 at the step's first.
   std::span<const std::vector<std::int32_t>> routes;
+
+ private:
+  friend Session;
+  Session* session_ = nullptr;
+  std::size_t rows_ = 0;
 };
 
 struct RoutingStats {
@@ -107,6 +117,7 @@ class Session {
     Plan plan;
   };
   Compiled& compiled(std::int64_t tokens, LogitsOf logits);
+  friend Evaluation;
   void show_matmul_inputs(const Compiled& entry);
   void run_timed(Plan& plan, std::int64_t tokens);
   void write_draws(Compiled& entry);
@@ -123,8 +134,9 @@ class Session {
   OpTimes* op_times_ = nullptr;
   std::vector<std::int32_t> positions_;
   std::vector<float> draws_;
-  std::vector<float> logits_;
-  std::vector<Token> most_likely_;
+  const Compiled* last_run_ = nullptr;
+  std::vector<float> logits_;        // of the last step; empty until somebody asks for them
+  std::vector<Token> most_likely_;  // the same
   std::vector<std::vector<std::int32_t>> routes_;
   std::vector<float> operand_;
 };

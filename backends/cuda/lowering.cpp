@@ -3,14 +3,22 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <map>
 #include <optional>
+#include <set>
 
 #include "backends/cuda/kernels/fused_parts.h"
+#include "backends/cuda/patterns.h"
 #include "ops/add.h"
+#include "ops/attention.h"
+#include "ops/count_rows.h"
+#include "ops/gather_rows.h"
 #include "ops/kv_append.h"
 #include "ops/matmul.h"
 #include "ops/rms_norm.h"
 #include "ops/rope.h"
+#include "ops/route.h"
+#include "ops/scatter_add_rows.h"
 #include "ops/silu_mul.h"
 
 namespace l2a::cuda {
@@ -18,26 +26,17 @@ namespace {
 
 constexpr std::size_t kAlign = 256;
 
-class Lowering {
+class Lowering : Patterns {
  public:
   Lowering(const Graph& graph, std::span<const NodeId> nodes,
            std::span<const NodeOperands> operands, const DeviceTraits& device, cudaStream_t stream)
-      : graph_(graph), nodes_(nodes), operands_(operands), device_(device), stream_(stream) {
-    readers_.resize(graph.values().size());
-    for (const Node& node : graph.nodes()) {
-      for (const ValueId input : node.inputs) {
-        if (input != kNoValue) ++readers_[static_cast<std::size_t>(graph.root(input))];
-      }
-    }
-    for (const Value& value : graph.values()) {
-      // What the host reads has a reader that no node is.
-      if (value.output) readers_[static_cast<std::size_t>(graph.root(value.info.id))] += 2;
-    }
-  }
+      : Patterns(graph, nodes, operands, device), stream_(stream) {}
 
   Lowered run() {
-    for (std::size_t i = 0; i < nodes_.size();) {
-      std::size_t taken = heads(i);
+    for (std::size_t i = 0; i < size();) {
+      std::size_t taken = counted_.contains(i) ? 1 : 0;
+      if (taken == 0) taken = routed_heads(i);
+      if (taken == 0) taken = heads(i, {});
       if (taken == 0) taken = gated(i);
       if (taken == 0) taken = product(i);
       if (taken == 0) taken = norm(i);
@@ -48,64 +47,11 @@ class Lowering {
   }
 
  private:
-  const Node& node(std::size_t i) const { return graph_.node(nodes_[i]); }
-  // The node's op, if it is a T.
-  template <class T>
-  const T* op(std::size_t i) const {
-    return i < nodes_.size() && node(i).op->name() == T::kName
-               ? static_cast<const T*>(node(i).op.get())
-               : nullptr;
-  }
-  const TensorView& in(std::size_t i, int index) const {
-    return operands_[i].inputs[static_cast<std::size_t>(index)];
-  }
-  ValueId in_value(std::size_t i, int index) const {
-    const ValueId id = node(i).inputs[static_cast<std::size_t>(index)];
-    return id == kNoValue ? id : graph_.root(id);
-  }
-  ValueId out_value(std::size_t i) const { return graph_.root(node(i).output); }
-  // Whether node i's output is input `index` of node j and of nothing else.
-  bool feeds_only(std::size_t i, std::size_t j, int index) const {
-    return in_value(j, index) == out_value(i) &&
-           readers_[static_cast<std::size_t>(out_value(i))] == 1;
-  }
-  template <class T>
-  static const T* address(const TensorView& view) {
-    return reinterpret_cast<const T*>(view.data);
-  }
-
-  // A product of few tokens that the matvec kernels take.
-  bool few(std::size_t i) const {
-    if (op<Matmul>(i) == nullptr) return false;
-    const TensorView &x = in(i, Matmul::kX), &weight = in(i, Matmul::kWeight);
-    if (x.shape[0] > kMatvecTokens) return false;
-    const auto at = [](const TensorView& view) {
-      return reinterpret_cast<std::uintptr_t>(view.data);
-    };
-    return dtype_info(weight.dtype).quantized ||
-           ((weight.strides[0] | static_cast<std::int64_t>(at(weight)) |
-             static_cast<std::int64_t>(at(x))) %
-                    16 ==
-                0 &&
-            x.shape[1] % 8 == 0);
-  }
-  bool same_x(std::size_t i, std::size_t j) const {
-    return in(i, Matmul::kX).data == in(j, Matmul::kX).data &&
-           in_value(i, Matmul::kX) == in_value(j, Matmul::kX) &&
-           in_value(i, Matmul::kRows) == in_value(j, Matmul::kRows);
-  }
-  // Quantized products read a copy of their activations; others read them where they are, where nothing may be
-  // written meanwhile.
-  bool writes_apart(std::size_t product, const TensorView& out) const {
-    const TensorView &x = in(product, Matmul::kX), &weight = in(product, Matmul::kWeight);
-    if (dtype_info(weight.dtype).quantized) return true;
-    const std::byte* x_end = x.data + dtype_bytes(x.dtype, x.shape.elements());
-    const std::byte* out_end = out.data + dtype_bytes(out.dtype, out.shape.elements());
-    return x_end <= out.data || out_end <= x.data;
-  }
-
+  // Of a product whose norm is left to it, what comes before the norm.
   Columns columns_of(std::size_t i) const {
-    const TensorView& x = in(i, Matmul::kX);
+    const auto norm = left_norms_.find(in_value(i, Matmul::kX));
+    const TensorView& x =
+        norm == left_norms_.end() ? in(i, Matmul::kX) : in(norm->second, RmsNorm::kX);
     return {address<float>(x), static_cast<int>(x.shape[0]), static_cast<int>(x.shape[1]),
             address<std::int32_t>(in(i, Matmul::kRows))};
   }
@@ -122,21 +68,29 @@ class Lowering {
         std::max(lowered_.activation_bytes, QuantizedColumns::bytes(tokens, inner));
   }
 
-  // The products of the same activations, which are quantized if they are not yet. With `places`,
-  // each goes to its place among the heads.
+  // The products of the same activations, those of node i or `other_source`, which are quantized if they are not yet.
+  // With `places`, each goes to its place among the heads.
   using Places = std::array<std::size_t, Matvec::kMaxProducts>;  // bytes from the start
   void matvec(std::size_t i, std::span<const Product> products, bool is_gated,
-              const std::optional<Places>& places = std::nullopt) {
+              const std::optional<Places>& places = std::nullopt, const Router& router = {},
+              std::optional<std::size_t> other_source = std::nullopt) {
+    const std::size_t source = other_source.value_or(i);
     Matvec call;
     call.dtype = in(i, Matmul::kWeight).dtype;
-    call.columns = columns_of(i);
-    call.device = device_;
+    call.columns = columns_of(source);
+    call.preparation.router = router;
+    if (const auto norm = left_norms_.find(in_value(source, Matmul::kX));
+        norm != left_norms_.end()) {
+      call.preparation.norm = address<float>(in(norm->second, RmsNorm::kWeight));
+      call.preparation.eps = op<RmsNorm>(norm->second)->eps;
+    }
+    call.device = device();
     call.stream = stream_;
     call.gated = is_gated;
     call.count = static_cast<int>(products.size());
     std::copy(products.begin(), products.end(), call.products);
     const bool quantized = dtype_info(call.dtype).quantized;
-    if (quantized) quantize(i);
+    if (quantized && !prepares(i)) quantize(source);
     step(i, [=](const Scratch& scratch) {
       Matvec matvec = call;
       if (places) {
@@ -158,17 +112,16 @@ class Lowering {
     if (quantized_ == x.x) return;
     set_quantized(x, x.x);
     need_activations(x.tokens, x.inner);
-    step(i, [=, this_device = device_, stream = stream_](const Scratch& scratch) {
-      quantize_columns(x, QuantizedColumns::in(scratch.activations, x.tokens, x.inner), this_device,
-                       stream);
+    step(i, [=, on = device(), stream = stream_](const Scratch& scratch) {
+      quantize_columns(x, QuantizedColumns::in(scratch.activations, x.tokens, x.inner), on, stream);
     });
   }
   // Node i may write over what the quantized copy was made of.
   void written(std::size_t i) {
-    const TensorView& out = operands_[i].output;
+    const TensorView& to = out(i);
     const auto* begin = reinterpret_cast<const std::byte*>(quantized_);
-    if (begin < out.data + dtype_bytes(out.dtype, out.shape.elements()) &&
-        out.data < begin + quantized_bytes_)
+    if (begin < to.data + dtype_bytes(to.dtype, to.shape.elements()) &&
+        to.data < begin + quantized_bytes_)
       quantized_ = nullptr;
   }
   void set_quantized(const Columns& x, const float* from) {
@@ -176,24 +129,37 @@ class Lowering {
     quantized_bytes_ = static_cast<std::size_t>(x.tokens) * static_cast<std::size_t>(x.inner) * 4;
   }
 
-  std::size_t alone(std::size_t i) {
+  CudaCall call_of(std::size_t i) const {
+    return {*node(i).op, operands(i).inputs, out(i), device(), stream_};
+  }
+  // Runs `launch` with what node i's own kernel would be given, scratch included.
+  template <class Launch>
+  void step_of_call(std::size_t i, Launch launch) {
     const CudaKernel* kernel = find_cuda_kernel(node(i).op->name());
-    const CudaCall call{*node(i).op, operands_[i].inputs, operands_[i].output, device_, stream_};
+    const CudaCall call = call_of(i);
     if (kernel->workspace_bytes != nullptr) {
       lowered_.general_bytes = std::max(lowered_.general_bytes, kernel->workspace_bytes(call));
     }
-    step(i, [kernel, call](const Scratch& scratch) {
-      CudaCall with_scratch{call.op,     call.inputs,     call.output,     call.device,
-                            call.stream, scratch.general, scratch.counters};
-      kernel->run(with_scratch);
+    step(i, [=](const Scratch& scratch) {
+      launch(CudaCall{call.op, call.inputs, call.output, call.device, call.stream, scratch.general,
+                      scratch.counters},
+             scratch);
     });
     written(i);
+  }
+  std::size_t alone(std::size_t i) {
+    step_of_call(i, [run = find_cuda_kernel(node(i).op->name())->run](
+                        const CudaCall& call, const Scratch&) { run(call); });
     return 1;
   }
 
   std::size_t norm(std::size_t i) {
     const auto* rms_norm = op<RmsNorm>(i);
     if (rms_norm == nullptr) return 0;
+    if (can_leave_norm(i)) {
+      left_norms_[out_value(i)] = i;
+      return 1;
+    }
     const TensorView& x = in(i, RmsNorm::kX);
     if (x.shape.rank() != 2 || x.shape[0] > kMatvecTokens || x.shape[1] % 32 != 0 ||
         x.shape[1] > kMostNormWidth) {
@@ -204,16 +170,16 @@ class Lowering {
               address<std::int32_t>(in(i, RmsNorm::kRows))};
     call.weight = address<float>(in(i, RmsNorm::kWeight));
     call.eps = rms_norm->eps;
-    call.out = reinterpret_cast<float*>(operands_[i].output.data);
+    call.out = reinterpret_cast<float*>(out(i).data);
     const bool quantizes = read_quantized(i);
     if (quantizes) need_activations(call.x.tokens, call.x.inner);
-    step(i, [=, device = device_, stream = stream_](const Scratch& scratch) {
+    step(i, [=, on = device(), stream = stream_](const Scratch& scratch) {
       NormQuantize with_scratch = call;
       if (quantizes) {
         with_scratch.quantized =
             QuantizedColumns::in(scratch.activations, call.x.tokens, call.x.inner);
       }
-      norm_quantize(with_scratch, device, stream);
+      norm_quantize(with_scratch, on, stream);
     });
     written(i);
     if (quantizes) set_quantized(call.x, call.out);
@@ -221,9 +187,9 @@ class Lowering {
   }
   // Whether a quantized product of few tokens reads node i's output.
   bool read_quantized(std::size_t i) const {
-    for (std::size_t j = i + 1; j < nodes_.size(); ++j) {
-      if (few(j) && in_value(j, Matmul::kX) == out_value(i) &&
-          in(j, Matmul::kX).data == operands_[i].output.data)
+    for (std::size_t j = i + 1; j < size(); ++j) {
+      if (few(j) && !prepares(j) && in_value(j, Matmul::kX) == out_value(i) &&
+          in(j, Matmul::kX).data == out(i).data)
         return dtype_info(in(j, Matmul::kWeight).dtype).quantized;
     }
     return false;
@@ -231,7 +197,7 @@ class Lowering {
 
   std::size_t product(std::size_t i) {
     if (!few(i)) return 0;
-    const TensorView* out = &operands_[i].output;
+    const TensorView* to = &out(i);
     Product one = product_of(i, nullptr);
     std::size_t taken = 1;
     if (op<Add>(i + 1) != nullptr) {
@@ -239,14 +205,21 @@ class Lowering {
       for (const int side : {Add::kA, Add::kB}) {
         const TensorView& other = in(i + 1, side == Add::kA ? Add::kB : Add::kA);
         if (taken == 1 && feeds_only(i, i + 1, side) && other.shape.rank() == 2 &&
-            writes_apart(i, operands_[i + 1].output)) {
+            writes_apart(i, out(i + 1))) {
           one.addend = address<float>(other);
-          out = &operands_[i + 1].output;
+          to = &out(i + 1);
           taken = 2;
         }
       }
     }
-    one.out = reinterpret_cast<float*>(out->data);
+    // The only row of a single token, if it is routed.
+    if (op<ScatterAddRows>(i + 1) != nullptr && in(i, Matmul::kX).shape[0] == 1 &&
+        feeds_only(i, i + 1, ScatterAddRows::kDelta) && writes_apart(i, out(i + 1))) {
+      one.addend = address<float>(in(i + 1, ScatterAddRows::kX));
+      to = &out(i + 1);
+      taken = 2;
+    }
+    one.out = reinterpret_cast<float*>(to->data);
     matvec(i, {&one, 1}, false);
     written(i + taken - 1);
     return taken;
@@ -257,92 +230,45 @@ class Lowering {
     if (!few(gate) || !few(up) || op<SiluMul>(silu) == nullptr || !same_x(gate, up)) return 0;
     const TensorView &a = in(gate, Matmul::kWeight), &b = in(up, Matmul::kWeight);
     if (a.dtype != b.dtype || a.shape != b.shape || !feeds_only(gate, silu, SiluMul::kGate) ||
-        !feeds_only(up, silu, SiluMul::kUp) || !writes_apart(gate, operands_[silu].output)) {
+        !feeds_only(up, silu, SiluMul::kUp) || !writes_apart(gate, out(silu))) {
       return 0;
     }
-    const Product products[] = {
-        product_of(gate, reinterpret_cast<float*>(operands_[silu].output.data)),
-        product_of(up, nullptr)};
+    const Product products[] = {product_of(gate, reinterpret_cast<float*>(out(silu).data)),
+                                product_of(up, nullptr)};
     matvec(gate, products, true);
     written(silu);
     return 3;
   }
 
-  // A projection to heads: matmul, then where they are there bias, head norm, rope and append.
-  struct Projection {
-    std::size_t matmul = 0, next = 0;  // first node after it
-    std::size_t last = 0;              // whose output the chain has
-    const TensorView *bias = nullptr, *norm = nullptr;
-    const Rope* rope = nullptr;
-    const TensorView* table = nullptr;
-    float eps = 0;
-  };
-  std::optional<Projection> projection(std::size_t i) const {
-    if (!few(i) || in_value(i, Matmul::kRows) != kNoValue) return std::nullopt;
-    Projection p;
-    p.matmul = p.last = i;
-    if (op<Add>(i + 1) != nullptr && feeds_only(p.last, i + 1, Add::kA) &&
-        in(i + 1, Add::kB).shape.rank() == 1) {
-      p.bias = &in(i + 1, Add::kB);
-      p.last = ++i;
-    }
-    if (const auto* norm = op<RmsNorm>(i + 1);
-        norm != nullptr && feeds_only(p.last, i + 1, RmsNorm::kX)) {
-      p.norm = &in(i + 1, RmsNorm::kWeight);
-      p.eps = norm->eps;
-      p.last = ++i;
-    }
-    if (const auto* rope = op<Rope>(i + 1);
-        rope != nullptr && feeds_only(p.last, i + 1, Rope::kX)) {
-      p.rope = rope;
-      p.table = &in(i + 1, Rope::kTable);
-      p.last = ++i;
-    }
-    p.next = i + 1;
-    return p;
+  std::size_t routed_heads(std::size_t i) {
+    const auto routed = match_routed(i);
+    if (!routed) return 0;
+    return routed->end() - i + heads(routed->end(), *routed);
   }
 
-  // Keys, values, both appends and, of the same activations, queries: as ops/self_attention.cpp adds them.
-  std::size_t heads(std::size_t i) {
-    const auto key = projection(i);
-    if (!key || key->rope == nullptr) return 0;
-    const auto value = projection(key->next);
-    if (!value || value->rope != nullptr || value->norm != nullptr || !same_x(i, value->matmul))
-      return 0;
-    const std::size_t first = value->next, second = first + 1;
-    const auto *append_key = op<KvAppend>(first), *append_value = op<KvAppend>(second);
-    if (append_key == nullptr || append_value == nullptr ||
-        !feeds_only(key->last, first, KvAppend::kX) ||
-        !feeds_only(value->last, second, KvAppend::kX) ||
-        append_key->sinks != append_value->sinks) {
-      return 0;
-    }
-    auto query = projection(second + 1);
-    if (query && (query->rope == nullptr || query->table->data != key->table->data ||
-                  query->rope->pairing != key->rope->pairing || !same_x(i, query->matmul) ||
-                  (query->norm != nullptr && key->norm != nullptr && query->eps != key->eps) ||
-                  !writes_apart(i, operands_[query->last].output))) {
-      query.reset();
-    }
-
-    const TensorView &cache = operands_[first].output, &x = in(i, Matmul::kX);
+  std::size_t heads(std::size_t i, const Routed& routed) {
+    const auto found = match_heads(i, routed);
+    if (!found) return 0;
+    const auto *key = &found->key, *value = &found->value;
+    const std::optional<Projection>& query = found->query;
+    const std::size_t first = found->first, second = found->second;
+    const TensorView &cache = out(first), &x = in(i, Matmul::kX);
     FinishHeads call;
     call.tokens = static_cast<int>(x.shape[0]);
     call.key_heads = static_cast<int>(cache.shape[1]);
     call.dim = static_cast<int>(cache.shape[2]);
-    if (call.dim > kMostHeadDims || operands_[second].output.shape != cache.shape) return 0;
     call.eps = key->norm != nullptr ? key->eps : query ? query->eps : 0;
     call.table = address<float>(*key->table);
     call.half = key->rope->pairing == RopePairing::half;
     call.positions = address<std::int32_t>(in(first, KvAppend::kPositions));
     call.keys = cache.data;
-    call.values = operands_[second].output.data;
+    call.values = out(second).data;
     call.cache = cache.dtype;
     call.capacity = static_cast<int>(cache.shape[0]);
-    call.sinks = static_cast<int>(append_key->sinks);
+    call.sinks = static_cast<int>(op<KvAppend>(first)->sinks);
     if (query) {
-      call.query_heads = static_cast<int>(operands_[query->last].output.shape[1]);
-      call.query_out = reinterpret_cast<float*>(operands_[query->last].output.data);
+      call.query_heads = static_cast<int>(out(query->last).shape[1]);
+      call.query_out = reinterpret_cast<float*>(out(query->last).data);
     }
 
     // Where each projection goes among the heads.
@@ -351,7 +277,7 @@ class Lowering {
       HeadPart* part;
       std::size_t place = 0;
     };
-    std::vector<Placed> parts = {{&*key, &call.key}, {&*value, &call.value}};
+    std::vector<Placed> parts = {{key, &call.key}, {value, &call.value}};
     if (query) parts.push_back({&*query, &call.query});
     std::size_t used = 0;
     for (Placed& one : parts) {
@@ -371,35 +297,64 @@ class Lowering {
       const Dtype dtype = in(parts[p].projection->matmul, Matmul::kWeight).dtype;
       std::vector<Product> together;
       Places places{};
+      bool asks = false;  // queries come last, and their launch asks the router
       for (std::size_t other = p; other < parts.size(); ++other) {
         const std::size_t matmul = parts[other].projection->matmul;
         if (in(matmul, Matmul::kWeight).dtype != dtype) continue;
         places[together.size()] = parts[other].place;
         together.push_back(product_of(matmul, nullptr));
         done[other] = true;
+        asks = routed.there() && parts[other].projection == &*query;
       }
-      matvec(parts[p].projection->matmul, together, false, places);
+      matvec(parts[p].projection->matmul, together, false, places, asks ? router(routed) : Router{},
+             i);
     }
     const std::size_t key_place = parts[0].place, value_place = parts[1].place;
     const std::size_t query_place = query ? parts[2].place : 0;
-    step(key->last, [=, device = device_, stream = stream_](const Scratch& scratch) {
+    const auto finished = [=](const Scratch& scratch) {
       FinishHeads with_scratch = call;
       with_scratch.key.x = head_at(scratch, key_place);
       with_scratch.value.x = head_at(scratch, value_place);
       with_scratch.query.x = head_at(scratch, query_place);
-      finish_heads(with_scratch, device, stream);
+      return with_scratch;
+    };
+    const std::size_t end = found->end();
+    if (attends(end, *found) && finishes_and_attends(call_of(end), call)) {
+      step_of_call(end, [=](const CudaCall& attention, const Scratch& scratch) {
+        finish_and_attend(attention, finished(scratch));
+      });
+      return end + 1 - i;
+    }
+    step(key->last, [=, on = device(), stream = stream_](const Scratch& scratch) {
+      finish_heads(finished(scratch), on, stream);
     });
-    const std::size_t end = query ? query->next : second + 1;
     if (query) written(query->last);
     return end - i;
   }
 
-  const Graph& graph_;
-  std::span<const NodeId> nodes_;
-  std::span<const NodeOperands> operands_;
-  DeviceTraits device_;
+  // Counting the routed token is left to who routes it.
+  Router router(const Routed& routed) {
+    const std::size_t i = routed.route;
+    Router router;
+    if (!left_norms_.contains(in_value(i, Route::kX))) router.x = address<float>(in(i, Route::kX));
+    router.weight = address<float>(in(i, Route::kWeight));
+    router.bias = address<float>(in(i, Route::kBias));
+    router.width = static_cast<int>(in(i, Route::kX).shape[1]);
+    router.cut = op<Route>(i)->cut;
+    router.spares_last = routed.gathers();
+    router.rows = reinterpret_cast<std::int32_t*>(out(i).data);
+    for (std::size_t j = i; j < size() && router.tally == nullptr; ++j) {
+      const auto* count = op<CountRows>(j);
+      if (count == nullptr || in_value(j, CountRows::kRows) != out_value(i)) continue;
+      router.tally = reinterpret_cast<std::int32_t*>(out(j).data) + count->index;
+      counted_.insert(j);
+    }
+    return router;
+  }
+
   cudaStream_t stream_;
-  std::vector<int> readers_;  // by root value
+  std::map<ValueId, std::size_t> left_norms_;  // by output: norms that products compute themselves
+  std::set<std::size_t> counted_;              // nodes whose work is done elsewhere
   std::size_t quantized_bytes_ = 0;
   const float* quantized_ = nullptr;  // what Scratch::activations was made of
   Lowered lowered_;

@@ -191,11 +191,11 @@ void write_text(const std::shared_ptr<Backend>& backend, const std::shared_ptr<c
   session.decode(prompt.back());
   session.reset();
   session.time_ops(&result.prefill);
-  Token next = session.prefill(prompt).most_likely.front();
+  Token next = session.prefill(prompt).most_likely().front();
   session.time_ops(&result.decode);
   for (std::int64_t i = 0; i < options.greedy; ++i) {
     result.text.push_back(next);
-    next = session.decode(next).most_likely.front();
+    next = session.decode(next).most_likely().front();
   }
 }
 

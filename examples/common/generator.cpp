@@ -64,7 +64,7 @@ Generation Generator::answer(std::span<const Token> prompt, std::int64_t most,
   timing_.prompt_tokens = session_.position() - static_cast<std::int64_t>(held_.size());
   held_.assign(prompt.begin(), prompt.begin() + session_.position());
   timing_.prefill_seconds = seconds_since(start);
-  if (prefilled.logits.empty()) {
+  if (prefilled.empty()) {
     result.reason = StopReason::interrupted;
     return result;
   }
@@ -76,7 +76,7 @@ Generation Generator::answer(std::span<const Token> prompt, std::int64_t most,
     result.text += text;
     hooks.text(text);
   };
-  Token next = sampler_.sample(prefilled.logits);
+  Token next = sampler_.sample(prefilled.logits());
   timing_.first_token_seconds = seconds_since(start);
   const auto decode_start = Clock::now();
   session_.time_ops(time_ops_ ? &timing_.decode_ops : nullptr);
@@ -99,7 +99,7 @@ Generation Generator::answer(std::span<const Token> prompt, std::int64_t most,
     }
     const Evaluation step = session_.decode(next);
     held_.push_back(next);
-    next = sampler_.sample(step.logits);
+    next = sampler_.sample(step.logits());
   }
   emit(decoder.finish());
   timing_.decode_seconds = seconds_since(decode_start);

@@ -61,7 +61,7 @@ inline CheckpointRun run_model(const std::shared_ptr<const Model>& model,
     const std::size_t prompt = tokens.size() - decoded;
     const std::size_t count = begin < prompt ? std::min(chunk, prompt - begin) : 1;
     const Evaluation step = session.step(std::span(tokens).subspan(begin, count), LogitsOf::all);
-    run.logits.insert(run.logits.end(), step.logits.begin(), step.logits.end());
+    run.logits.insert(run.logits.end(), step.logits().begin(), step.logits().end());
     run.routes.resize(step.routes.size());
     for (std::size_t layer = 0; layer < step.routes.size(); ++layer) {
       std::vector<bool>& row = run.routes[layer];

@@ -49,7 +49,7 @@ void for_each_kind(Test test) {
 }
 
 std::vector<float> copied(const Evaluation& evaluation) {
-  return {evaluation.logits.begin(), evaluation.logits.end()};
+  return {evaluation.logits().begin(), evaluation.logits().end()};
 }
 
 TEST_CASE("a step with a token outside the vocabulary throws and leaves the caches as before") {
@@ -128,10 +128,10 @@ TEST_CASE("prefill gives the last token's logits whatever the size of its chunks
       CAPTURE(chunk);
       Session session = model.session(50, chunk);
       const Evaluation result = session.prefill(tokens);
-      CHECK(relative_error(result.logits, last) < 1e-5);
+      CHECK(relative_error(result.logits(), last) < 1e-5);
       const auto largest = std::max_element(last.begin(), last.end()) - last.begin();
-      REQUIRE(result.most_likely.size() == 1);
-      CHECK(result.most_likely[0] == largest);
+      REQUIRE(result.most_likely().size() == 1);
+      CHECK(result.most_likely()[0] == largest);
       CHECK(session.position() == 50);
       CHECK(session.routing().routed == reference.routing().routed);
     }
@@ -143,12 +143,12 @@ TEST_CASE("a step computes the logits that were asked for and no others") {
   const std::vector<Token> tokens = some_tokens(5);
   Session all = model.session(5), last = model.session(5), none = model.session(5);
   const Evaluation every = all.step(tokens, LogitsOf::all);
-  CHECK(every.logits.size() == 5 * 512);
-  CHECK(every.most_likely.size() == 5);
+  CHECK(every.logits().size() == 5 * 512);
+  CHECK(every.most_likely().size() == 5);
   const Evaluation one = last.step(tokens, LogitsOf::last);
-  CHECK(one.logits.size() == 512);
-  CHECK(relative_error(one.logits, every.logits.last(512)) < 1e-5);
-  CHECK(none.step(tokens, LogitsOf::none).logits.empty());
+  CHECK(one.logits().size() == 512);
+  CHECK(relative_error(one.logits(), every.logits().last(512)) < 1e-5);
+  CHECK(none.step(tokens, LogitsOf::none).logits().empty());
   CHECK(none.position() == 5);
 }
 
@@ -165,7 +165,7 @@ TEST_CASE("prefill tells its progress after each chunk, and stops where that say
 
   Session stopped = model.session(20, 4);
   const Evaluation nothing = stopped.prefill(tokens, [](std::int64_t done) { return done < 8; });
-  CHECK(nothing.logits.empty());
+  CHECK(nothing.empty());
   CHECK(stopped.position() == 8);
   // What was done stays done.
   CHECK(copied(stopped.prefill(std::span(tokens).subspan(8))) == whole);

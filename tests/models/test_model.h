@@ -48,7 +48,7 @@ inline std::vector<float> logits_of(Session& session, std::span<const Token> tok
   for (std::size_t begin = 0; begin < tokens.size();) {
     const std::size_t count = begin < prompt ? std::min(chunk, prompt - begin) : 1;
     const Evaluation step = session.step(tokens.subspan(begin, count), LogitsOf::all);
-    logits.insert(logits.end(), step.logits.begin(), step.logits.end());
+    logits.insert(logits.end(), step.logits().begin(), step.logits().end());
     begin += count;
   }
   return logits;

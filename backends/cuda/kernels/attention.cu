@@ -78,8 +78,7 @@ void run(const CudaCall& call) {
   const AttentionArguments a = arguments_of(call);
   const Dtype cache = call.inputs[Attention::kKeys].dtype;
   if (decodes(call)) {
-    decode_attention(cache, a, split_of(call), call.workspace, call.counters, call.device,
-                     call.stream);
+    finish_and_attend(call, {});
   } else if (on_hopper(call, a)) {
     hopper_attention(cache, a, call.workspace, call.device, call.stream);
   } else if (tensor_core_attention(cache, a.dim)) {
@@ -90,6 +89,15 @@ void run(const CudaCall& call) {
 }
 
 }  // namespace
+
+bool finishes_and_attends(const CudaCall& call, const FinishHeads& finish) {
+  return decodes(call) && decode_finishes_heads(call.inputs[Attention::kKeys].dtype, finish);
+}
+
+void finish_and_attend(const CudaCall& call, const FinishHeads& finish) {
+  decode_attention(call.inputs[Attention::kKeys].dtype, arguments_of(call), finish, split_of(call),
+                   call.workspace, call.counters, call.device, call.stream);
+}
 
 const CudaKernel kAttention = {Attention::kName, run, workspace_bytes, supports};
 

@@ -1,7 +1,7 @@
 // The kernels that attention chooses from (attention.cu says when which).
 #pragma once
 
-#include "backends/cuda/kernel.h"
+#include "backends/cuda/kernels/fused_parts.h"
 
 namespace l2a::cuda {
 
@@ -21,9 +21,11 @@ struct DecodeSplit {
 };
 DecodeSplit decode_split(int tokens, int query_heads, int key_heads, int dim, int capacity,
                          int multiprocessors);
-void decode_attention(Dtype cache, const AttentionArguments& arguments, const DecodeSplit& split,
-                      std::byte* workspace, std::uint32_t* counters, const DeviceTraits& device,
-                      cudaStream_t stream);
+// With the heads of a single token still to finish, if decode_finishes_heads(); none if `finish` has no tokens.
+void decode_attention(Dtype cache, const AttentionArguments& arguments, const FinishHeads& finish,
+                      const DecodeSplit& split, std::byte* workspace, std::uint32_t* counters,
+                      const DeviceTraits& device, cudaStream_t stream);
+bool decode_finishes_heads(Dtype cache, const FinishHeads& finish);
 
 // Any number of rows; any device.
 void prefill_attention(Dtype cache, const AttentionArguments& arguments, cudaStream_t stream);

@@ -4,11 +4,15 @@
 // Keys go in units of 16, dealt out over the warps of all blocks of a head; a warp streams its own units through shared
 // memory, three deep, and keeps its own running softmax. Warps meet in shared memory, blocks in the workspace, where the
 // last one to arrive puts the parts together. How many blocks share the work follows the keys there are, on the device.
+//
+// Of a single token the heads may come as its projections left them (fused_parts.h): each block then finishes the
+// queries of its group, and the one that has the newest keys finishes and appends the token's own key and value first.
 #include <cmath>
 
 #include "backends/cuda/kernels/attention_keys.cuh"
 #include "backends/cuda/kernels/attention_parts.h"
 #include "backends/cuda/kernels/chain.cuh"
+#include "backends/cuda/kernels/finish_heads.cuh"
 #include "backends/cuda/kernels/mma.cuh"
 
 namespace l2a::cuda {
@@ -23,9 +27,18 @@ constexpr float kLog2e = 1.4426950408889634f;
 // Floats of a tile's part in the workspace: largest and sum of each row, then the unscaled output.
 __host__ __device__ constexpr int part_floats(int dim) { return kRows * (dim + 2); }
 
+template <class T>
+__device__ void append_head(const FinishHeads& call, bool key, int head) {
+  T* const to = cache_place<T>(call, key ? call.keys : call.values, 0, head);
+  finish_head(call, key ? call.key : call.value, 0, call.key_heads, head, key,
+              [&](int place, float value) { to[place] = from_float<T>(value); });
+}
+
 template <class T, int dim>
 __global__ void __launch_bounds__(kThreads, 2)
-    decode_attention_kernel(AttentionArguments a, float* parts, std::uint32_t* counters) {
+    decode_attention_kernel(const __grid_constant__ AttentionArguments a,
+                            const __grid_constant__ FinishHeads finish, float* parts,
+                            std::uint32_t* counters) {
   constexpr int kRowBytes = 2 * dim, kParts = dim / 8, kSteps = dim / 16;
   constexpr int kUnitBytes = kUnit * kRowBytes, kWarpBytes = kStages * 2 * kUnitBytes;
   static_assert(kWarps * kWarpBytes >= kRows * kMostSplits * 4, "so do the weights of all parts");
@@ -36,11 +49,18 @@ __global__ void __launch_bounds__(kThreads, 2)
   __shared__ bool last_to_arrive;
   const int thread = static_cast<int>(threadIdx.x), lane = thread % 32, warp = thread / 32;
   let_later_start();
-  wait_for_earlier();
+  // Old keys need not wait for the new one, if it is known who sees them.
+  const bool finishes = finish.tokens > 0;
+  const bool early = finishes && a.rows == nullptr && a.wide == nullptr;
+  if (!early) wait_for_earlier();
   const int head = static_cast<int>(blockIdx.y), tile = static_cast<int>(blockIdx.z);
   const int group = a.group(), start = a.positions[0];
   const int count = active_rows(a.rows, a.tokens) * group;  // pairs
-  if (tile * kRows >= count) return;
+  if (tile * kRows >= count) {
+    // Nobody asks, but the key and the value are there for later tokens.
+    if (finishes && blockIdx.x == 0 && warp < 2) append_head<T>(finish, warp == 0, head);
+    return;
+  }
   // Row of a pair in the query and the output.
   auto pair_row = [&](int pair) {
     return static_cast<std::int64_t>(pair / group) * a.query_heads + head * group + pair % group;
@@ -64,7 +84,10 @@ __global__ void __launch_bounds__(kThreads, 2)
   const KeyBlocks units = key_blocks(a, kUnit, begin, last);
   const int splits = min(static_cast<int>(gridDim.x),
                          max(1, (units.count + kWarps * kLeastUnits - 1) / (kWarps * kLeastUnits)));
-  if (static_cast<int>(blockIdx.x) >= splits) return;
+  if (static_cast<int>(blockIdx.x) >= splits) {
+    if (early) wait_for_earlier();
+    return;
+  }
 
   std::uint8_t* const ring = shared + warp * kWarpBytes;
   auto place = [](int key, int part) { return key * kRowBytes + ((part ^ (key & 7)) << 4); };
@@ -89,11 +112,33 @@ __global__ void __launch_bounds__(kThreads, 2)
     }
     commit_copies();
   };
-  for (int i = 0; i < kStages - 1; ++i) fetch(i);
+  // The token's own key is in the last unit, which is fetched once it is appended.
+  const int newest = (units.count - 1 - mine) / stride;
+  int fetched = 0;
+  if (finishes) {
+    const bool has_newest = mine < units.count && mine + newest * stride == units.count - 1;
+    while (fetched < kStages - 1 && !(has_newest && fetched >= newest)) fetch(fetched++);
+    if (early) wait_for_earlier();
+    const bool owner = (units.count - 1) / kWarps % splits == static_cast<int>(blockIdx.x);
+    for (int i = warp; i < group + (owner ? 2 : 0); i += kWarps) {
+      if (i >= group) {
+        append_head<T>(finish, i == group, head);
+        continue;
+      }
+      T* const row = reinterpret_cast<T*>(queries + i * kRowBytes);
+      finish_head(
+          finish, finish.query, 0, a.query_heads, head * group + i, true,
+          [&](int d, float value) { row[((d / 8) ^ (i & 7)) * 8 + d % 8] = from_float<T>(value); });
+    }
+    for (int i = group * kRowBytes / 16 + thread; i < kRows * kRowBytes / 16; i += kThreads)
+      reinterpret_cast<uint4*>(queries)[i] = {};
+    if (owner) __syncthreads();  // before others of the block fetch what was appended
+  }
+  while (fetched < kStages - 1) fetch(fetched++);
 
   // Queries, rounded to the type of the cache, by way of shared memory.
   auto query_place = [](int row, int part) { return row * kRowBytes + ((part ^ (row & 7)) << 4); };
-  for (int i = thread; i < kRows * kParts; i += kThreads) {
+  for (int i = thread; i < kRows * kParts && !finishes; i += kThreads) {
     const int row = i / kParts, part = i % kParts, pair = tile * kRows + row;
     uint4 eight = {};
     if (pair < count) {
@@ -263,15 +308,16 @@ __global__ void __launch_bounds__(kThreads, 2)
 }
 
 template <class T, int dim>
-void launch(const AttentionArguments& a, const DecodeSplit& split, std::byte* workspace,
-            std::uint32_t* counters, const DeviceTraits& device, cudaStream_t stream) {
+void launch(const AttentionArguments& a, const FinishHeads& finish, const DecodeSplit& split,
+            std::byte* workspace, std::uint32_t* counters, const DeviceTraits& device,
+            cudaStream_t stream) {
   constexpr int kBytes = kWarps * kStages * 2 * kUnit * 2 * dim;
   const auto kernel = decode_attention_kernel<T, dim>;
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes),
         "attention");
   const dim3 grid(static_cast<unsigned>(split.splits), static_cast<unsigned>(a.key_heads),
                   static_cast<unsigned>(split.row_tiles));
-  launch_chained({grid, kThreads, kBytes, stream, device.chains()}, kernel, a,
+  launch_chained({grid, kThreads, kBytes, stream, device.chains()}, kernel, a, finish,
                  reinterpret_cast<float*>(workspace), counters);
 }
 
@@ -291,15 +337,20 @@ DecodeSplit decode_split(int tokens, int query_heads, int key_heads, int dim, in
   return split;
 }
 
-void decode_attention(Dtype cache, const AttentionArguments& a, const DecodeSplit& split,
-                      std::byte* workspace, std::uint32_t* counters, const DeviceTraits& device,
-                      cudaStream_t stream) {
+bool decode_finishes_heads(Dtype cache, const FinishHeads& finish) {
+  return finish.tokens == 1 && tensor_core_attention(cache, finish.dim) &&
+         finish.query_heads / finish.key_heads <= kRows;
+}
+
+void decode_attention(Dtype cache, const AttentionArguments& a, const FinishHeads& finish,
+                      const DecodeSplit& split, std::byte* workspace, std::uint32_t* counters,
+                      const DeviceTraits& device, cudaStream_t stream) {
   if (cache == Dtype::f16) {
-    a.dim == 64 ? launch<__half, 64>(a, split, workspace, counters, device, stream)
-                : launch<__half, 128>(a, split, workspace, counters, device, stream);
+    a.dim == 64 ? launch<__half, 64>(a, finish, split, workspace, counters, device, stream)
+                : launch<__half, 128>(a, finish, split, workspace, counters, device, stream);
   } else {
-    a.dim == 64 ? launch<__nv_bfloat16, 64>(a, split, workspace, counters, device, stream)
-                : launch<__nv_bfloat16, 128>(a, split, workspace, counters, device, stream);
+    a.dim == 64 ? launch<__nv_bfloat16, 64>(a, finish, split, workspace, counters, device, stream)
+                : launch<__nv_bfloat16, 128>(a, finish, split, workspace, counters, device, stream);
   }
 }
 

@@ -39,4 +39,8 @@ struct FinishHeads {
 void finish_heads(const FinishHeads& call, const DeviceTraits& device, cudaStream_t stream);
 constexpr int kMostHeadDims = 256;
 
+// The same and the attention of these heads as one kernel, where `attention`, a call of that op, allows it.
+bool finishes_and_attends(const CudaCall& attention, const FinishHeads& finish);
+void finish_and_attend(const CudaCall& attention, const FinishHeads& finish);
+
 }  // namespace l2a::cuda

@@ -64,7 +64,9 @@ std::size_t workspace_bytes(const CudaCall& call) {
   const Shape& x = call.inputs[Matmul::kX].shape;
   switch (path_of(call)) {
     case Path::quantized_matvec:
-      return QuantizedColumns::bytes(x[0], x[1]);
+      return prepares_token(call.inputs[Matmul::kWeight].dtype, x[0], x[1], call.device)
+                 ? 0
+                 : QuantizedColumns::bytes(x[0], x[1]);
     case Path::tensor_cores:
       return staging_of(call).bytes;
     default:
@@ -130,8 +132,10 @@ void run(const CudaCall& call) {
   matvec.device = call.device;
   matvec.stream = call.stream;
   if (path == Path::float_matvec) return float_matvec(matvec);
-  matvec.quantized = QuantizedColumns::in(call.workspace, x.shape[0], x.shape[1]);
-  quantize_columns(columns, matvec.quantized, call.device, call.stream);
+  if (!prepares_token(weight.dtype, x.shape[0], x.shape[1], call.device)) {
+    matvec.quantized = QuantizedColumns::in(call.workspace, x.shape[0], x.shape[1]);
+    quantize_columns(columns, matvec.quantized, call.device, call.stream);
+  }
   quantized_matvec(matvec);
 }
 

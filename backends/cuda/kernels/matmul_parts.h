@@ -28,7 +28,8 @@ struct QuantizedColumns {
   static std::size_t bytes(std::int64_t tokens, std::int64_t inner) {
     return static_cast<std::size_t>(tokens * (inner + inner / 32 * 8));
   }
-  static QuantizedColumns in(std::byte* memory, std::int64_t tokens, std::int64_t inner) {
+  __host__ __device__ static QuantizedColumns in(std::byte* memory, std::int64_t tokens,
+                                                 std::int64_t inner) {
     auto* scale = reinterpret_cast<float*>(memory + tokens * inner);
     return {reinterpret_cast<std::int8_t*>(memory), scale, scale + tokens * (inner / 32)};
   }
@@ -44,13 +45,33 @@ struct Product {
   const float* addend = nullptr;  // [tokens, outer], added to the products; may be `out` itself
 };
 
+// The router of a single token (ops/route.h), as part of the product that needs its answer.
+struct Router {
+  const float* x = nullptr;       // [width]; null: the product's activations, normalized
+  const float* weight = nullptr;  // [width]; null: nothing is routed
+  const float* bias = nullptr;
+  int width = 0;
+  float cut = 0;
+  bool spares_last = false;       // the last product is for a routed token alone
+  std::int32_t* rows = nullptr;   // Rows of one token
+  std::int32_t* tally = nullptr;  // raised by its count; may be null
+};
+
+// What happens to the activations of a single token before they are multiplied: each block does it for itself.
+struct Preparation {
+  const float* norm = nullptr;  // rms_norm's weight; null: none
+  float eps = 0;
+  Router router;
+};
+
 // Products of few tokens with up to three weights of one dtype, bound by reading the weights.
-// `gated`: out of the first = silu(first) * second.
+// `gated`: out of the first = silu(first) * second. Of a compact token that does not exist, out is the addend.
 struct Matvec {
   static constexpr int kMaxProducts = 3;
   Dtype dtype = Dtype::f32;
   Columns columns;
-  QuantizedColumns quantized;  // for quantized weights
+  QuantizedColumns quantized;  // of several tokens, for quantized weights
+  Preparation preparation;     // of a single one
   Product products[kMaxProducts];
   int count = 1;
   bool gated = false;
@@ -58,6 +79,10 @@ struct Matvec {
   cudaStream_t stream = nullptr;
 };
 constexpr int kMatvecTokens = 8;  // up to which it is used
+// Whether a product is of a single token that blocks prepare in shared memory: it takes a Preparation, and quantized
+// weights need no QuantizedColumns.
+bool prepares_token(Dtype dtype, std::int64_t tokens, std::int64_t inner,
+                    const DeviceTraits& device);
 // Float weights are read 16 bytes at a time; rows of another length go to `simt_product`.
 void quantized_matvec(const Matvec& matvec);
 void float_matvec(const Matvec& matvec);

@@ -11,8 +11,6 @@
 
 namespace l2a::cuda {
 
-constexpr int kMatvecWarps = 8;
-
 struct MatvecRows {
   const std::byte* row[2];
   int product, n;  // of the first row
@@ -25,10 +23,11 @@ struct MatvecTasks {
   bool gated;
 
   __host__ __device__ int tasks_of(int product) const { return (products[product].outer + 1) / 2; }
-  __host__ __device__ int total() const {
+  // Of all products, or of all but the last.
+  __host__ __device__ int total(bool all = true) const {
     if (gated) return products[0].outer;
     int tasks = 0;
-    for (int i = 0; i < count; ++i) tasks += tasks_of(i);
+    for (int i = 0; i < (all ? count : count - 1); ++i) tasks += tasks_of(i);
     return tasks;
   }
 
@@ -62,6 +61,17 @@ struct MatvecTasks {
   }
 };
 
+// The outputs of a token that does not exist: what its products would have been added to.
+__device__ inline void keep_addends(const MatvecTasks& tasks) {
+  const int threads = static_cast<int>(gridDim.x * blockDim.x);
+  const int thread = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
+  for (int p = 0; p < tasks.count; ++p) {
+    const Product& to = tasks.products[p];
+    if (to.addend == nullptr || to.addend == to.out) continue;
+    for (int i = thread; i < to.outer; i += threads) to.out[i] = to.addend[i];
+  }
+}
+
 inline MatvecTasks tasks_of(const Matvec& matvec) {
   MatvecTasks tasks{};
   for (int i = 0; i < matvec.count; ++i) tasks.products[i] = matvec.products[i];
@@ -70,9 +80,10 @@ inline MatvecTasks tasks_of(const Matvec& matvec) {
   return tasks;
 }
 
-inline unsigned matvec_blocks(const MatvecTasks& tasks, const Matvec& matvec,
+inline unsigned matvec_blocks(const MatvecTasks& tasks, const Matvec& matvec, int warps,
                               int per_multiprocessor) {
-  return blocks_for(tasks.total(), kMatvecWarps,
+  // Of a single block, all multiprocessors have some warps before one has all of its own.
+  return blocks_for(tasks.total(), per_multiprocessor == 1 ? 1 : warps,
                     static_cast<std::int64_t>(matvec.device.multiprocessors) * per_multiprocessor);
 }
 

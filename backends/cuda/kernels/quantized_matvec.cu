@@ -4,13 +4,15 @@
 // H200 a multiprocessor has some 19 bytes a cycle to take in, and 64 KiB or more under way.
 #include "backends/cuda/kernels/async_copy.cuh"
 #include "backends/cuda/kernels/matvec.cuh"
+#include "backends/cuda/kernels/one_token.cuh"
+#include "backends/cuda/kernels/quantize.cuh"
 #include "backends/cuda/kernels/units.cuh"
 
 namespace l2a::cuda {
 namespace {
 
-constexpr int kThreads = 32 * kMatvecWarps;
-constexpr int kMostStages = 8;  // async_copy.cuh waits for as many less two
+constexpr int kMostStages = 8;   // async_copy.cuh waits for as many less two
+constexpr int kReserved = 1024 + 256;  // bytes of each block: the driver's, and block_sum's
 
 template <Dtype dtype>
 struct Layout {
@@ -19,15 +21,33 @@ struct Layout {
   static constexpr int kRowBytes = (kChunkBytes + 15 + 4 + 15) / 16 * 16;
   static constexpr int kStageBytes = 2 * kRowBytes;
 
-  // Blocks of a multiprocessor: as many as registers and shared memory allow, for more warps hide more latency.
-  static constexpr int blocks(int columns) { return columns == 1 && kChunkBytes <= 1200 ? 3 : 2; }
-  // Chunks that a warp has room for.
-  static int stages(const DeviceTraits& device, int columns) {
-    constexpr int kReserved = 1024;  // of each block, by the driver
-    const int room = device.shared_bytes / blocks(columns) - kReserved;
-    return std::clamp(room / (kMatvecWarps * kStageBytes), 2, kMostStages);
+  // As many warps as registers allow: more of them hide more latency. A single token has one block a multiprocessor, so
+  // that its activations are prepared once there.
+  static constexpr int warps(int columns) {
+    return columns > 1 ? 8 : kChunkBytes <= 1200 ? 24 : 16;
   }
+  static constexpr int blocks(int columns) { return columns > 1 ? 2 : 1; }
 };
+
+// How a launch shares a block's shared memory: prepared activations, then a ring of chunks for each warp.
+struct Rings {
+  int warps, stages, activation_bytes, bytes;
+};
+template <Dtype dtype, int columns>
+Rings rings_of(const Matvec& matvec) {
+  using Place = Layout<dtype>;
+  constexpr int kFewStages = 3;
+  Rings rings{};
+  if (columns == 1)
+    rings.activation_bytes =
+        static_cast<int>((QuantizedColumns::bytes(1, matvec.columns.inner) + 15) / 16 * 16);
+  const int room =
+      matvec.device.shared_bytes / Place::blocks(columns) - kReserved - rings.activation_bytes;
+  rings.warps = std::clamp(room / (kFewStages * Place::kStageBytes), 1, Place::warps(columns));
+  rings.stages = std::clamp(room / (rings.warps * Place::kStageBytes), 2, kMostStages);
+  rings.bytes = rings.activation_bytes + rings.warps * rings.stages * Place::kStageBytes;
+  return rings;
+}
 
 // Brings the chunks of a warp's tasks into its ring, two rows at a time. Where a row's bytes begin in a stage is where
 // they do in 16 bytes of the file, the same for all its chunks, whose sizes are multiples of 16.
@@ -37,18 +57,32 @@ class Fetcher {
 
  public:
   __device__ Fetcher(const MatvecTasks& tasks, std::int64_t row_bytes, std::uint8_t* ring,
-                     int stages, int first, int stride)
+                     int stages, int first, int stride, int total)
       : tasks_(tasks),
         row_bytes_(row_bytes),
         ring_(shared_address(ring) + 16 * (threadIdx.x % 32)),
         stages_(stages),
         stride_(stride),
+        total_(total),
         task_(first),
         left_(0) {}
 
+  // As many chunks as there is room for.
+  __device__ void start() {
+    for (int i = 0; i < stages_ - 1; ++i) fetch();
+  }
+  // There are more tasks than were known at the start. Fetches that found none are made up for.
+  __device__ void extend(int total) {
+    total_ = total;
+    for (int missed = missed_; missed > 0; --missed) fetch();
+  }
+
   __device__ void fetch() {
     if (left_ <= 0) {
-      if (task_ >= tasks_.total()) return commit_copies();
+      if (task_ >= total_) {
+        ++missed_;
+        return commit_copies();
+      }
       const MatvecRows rows = tasks_.rows(task_, row_bytes_);
       task_ += stride_;
       left_ = static_cast<int>(row_bytes_);
@@ -81,7 +115,7 @@ class Fetcher {
   const std::int64_t row_bytes_;
   const std::uint32_t ring_;
   const int stages_, stride_;
-  int task_, left_, stage_ = 0;  // left: bytes of the task's rows
+  int total_, task_, left_, stage_ = 0, missed_ = 0;  // left: bytes of the task's rows
   const std::byte* from_[2];
   int before_[2];
   bool second_ = false;
@@ -127,30 +161,47 @@ struct Activations {
 };
 
 template <Dtype dtype, int columns>
-__global__ void __launch_bounds__(kThreads, Layout<dtype>::blocks(columns))
+__global__ void __launch_bounds__(32 * Layout<dtype>::warps(columns),
+                                  Layout<dtype>::blocks(columns))
     quantized_matvec_kernel(const __grid_constant__ MatvecTasks tasks, Columns x,
-                            QuantizedColumns activations, int stages) {
+                            QuantizedColumns activations,
+                            const __grid_constant__ Preparation preparation, int stages,
+                            int activation_bytes) {
   using Format = Unit<dtype>;
   using Place = Layout<dtype>;
   extern __shared__ __align__(16) std::uint8_t shared[];
+  let_later_start();
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
-  // Weights need not wait for what computes the activations. Those of a compact tensor do: with no
-  // row to multiply, nothing of them is read.
-  int tokens = min(x.tokens, columns);
-  if (x.rows != nullptr) {
-    wait_for_earlier();
-    tokens = min(tokens, x.rows[0]);
-    if (tokens == 0) return;
-  }
+  const int warps = static_cast<int>(blockDim.x) / 32;
   constexpr int kBlockElements = 4 * Format::kPieces * Format::kWords * Format::kLanes;
   const std::int64_t row_bytes =
       static_cast<std::int64_t>(x.inner / kBlockElements) * Format::kBlockBytes;
-  const int stride = kMatvecWarps * static_cast<int>(gridDim.x), total = tasks.total();
+  const int stride = warps * static_cast<int>(gridDim.x);
   const int first = warp * static_cast<int>(gridDim.x) + static_cast<int>(blockIdx.x);
-  std::uint8_t* const ring = shared + warp * stages * Place::kStageBytes;
-  Fetcher<dtype> fetcher(tasks, row_bytes, ring, stages, first, stride);
-  for (int i = 0; i < stages - 1; ++i) fetcher.fetch();
-  if (x.rows == nullptr) wait_for_earlier();
+  int total = tasks.total(columns > 1 || !preparation.router.spares_last);
+  std::uint8_t* const ring = shared + activation_bytes + warp * stages * Place::kStageBytes;
+  Fetcher<dtype> fetcher(tasks, row_bytes, ring, stages, first, stride, total);
+  // Weights need not wait for what computes the activations. Those of a compact tensor do: with no
+  // row to multiply, nothing of them is read.
+  int tokens = min(x.tokens, columns);
+  if (x.rows == nullptr) fetcher.start();
+  wait_for_earlier();
+  if (x.rows != nullptr) {
+    tokens = min(tokens, x.rows[0]);
+    if (tokens == 0) return keep_addends(tasks);
+    fetcher.start();
+  }
+  if constexpr (columns == 1) {
+    activations = QuantizedColumns::in(reinterpret_cast<std::byte*>(shared), 1, x.inner);
+    const bool routed =
+        prepare_token(preparation, x.x, x.inner, [&](const float(&v)[4], bool inside, int at) {
+          quantize_four(v, inside, activations, 0, x.inner, at);
+        });
+    if (preparation.router.spares_last && routed) {
+      total = tasks.total();
+      fetcher.extend(total);
+    }
+  }
 
   const int in_row = lane / Format::kLanes * Format::kBlockBytes, part = lane % Format::kLanes;
   const int offset = Format::offset(lane);
@@ -198,19 +249,21 @@ __global__ void __launch_bounds__(kThreads, Layout<dtype>::blocks(columns))
 
 template <Dtype dtype, int columns>
 void launch_columns(const Matvec& matvec) {
-  const int stages = Layout<dtype>::stages(matvec.device, columns);
-  const int bytes = stages * kMatvecWarps * Layout<dtype>::kStageBytes;
+  const Rings rings = rings_of<dtype, columns>(matvec);
   const auto kernel = quantized_matvec_kernel<dtype, columns>;
-  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes), "matmul");
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, rings.bytes),
+        "matmul");
   const MatvecTasks tasks = tasks_of(matvec);
-  launch_chained({matvec_blocks(tasks, matvec, Layout<dtype>::blocks(columns)), kThreads,
-                  static_cast<std::size_t>(bytes), matvec.stream, matvec.device.chains()},
-                 kernel, tasks, matvec.columns, matvec.quantized, stages);
+  launch_chained({matvec_blocks(tasks, matvec, rings.warps, Layout<dtype>::blocks(columns)),
+                  static_cast<unsigned>(32 * rings.warps), static_cast<std::size_t>(rings.bytes),
+                  matvec.stream, matvec.device.chains()},
+                 kernel, tasks, matvec.columns, matvec.quantized, matvec.preparation, rings.stages,
+                 rings.activation_bytes);
 }
 
 template <Dtype dtype>
 void launch(const Matvec& matvec) {
-  if (matvec.columns.tokens == 1) {
+  if (prepares_token(dtype, matvec.columns.tokens, matvec.columns.inner, matvec.device)) {
     launch_columns<dtype, 1>(matvec);
   } else {
     launch_columns<dtype, kMatvecTokens>(matvec);
@@ -218,6 +271,13 @@ void launch(const Matvec& matvec) {
 }
 
 }  // namespace
+
+bool prepares_token(Dtype dtype, std::int64_t tokens, std::int64_t inner,
+                    const DeviceTraits& device) {
+  const std::int64_t bytes =
+      dtype_info(dtype).quantized ? QuantizedColumns::bytes(1, inner) : 4 * inner;
+  return tokens == 1 && bytes <= device.shared_bytes / 2;
+}
 
 void quantized_matvec(const Matvec& matvec) {
   switch (matvec.dtype) {
