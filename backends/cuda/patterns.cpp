@@ -138,7 +138,7 @@ std::optional<Heads> Patterns::match_heads(std::size_t i, const Routed& routed) 
                         ? feeds_only(routed.gather, query->matmul, Matmul::kX) &&
                               in_value(routed.gather, GatherRows::kX) == in_value(i, Matmul::kX)
                         : same_x(i, query->matmul);
-  if (same && writes_apart(i, out(query->last))) found.query = query;
+  if (same) found.query = query;
   return found;
 }
 

@@ -27,11 +27,12 @@ constexpr float kLog2e = 1.4426950408889634f;
 // Floats of a tile's part in the workspace: largest and sum of each row, then the unscaled output.
 __host__ __device__ constexpr int part_floats(int dim) { return kRows * (dim + 2); }
 
+// Key or value of a single token to its cache, by half a warp.
 template <class T>
 __device__ void append_head(const FinishHeads& call, bool key, int head) {
   T* const to = cache_place<T>(call, key ? call.keys : call.values, 0, head);
-  finish_head(call, key ? call.key : call.value, 0, call.key_heads, head, key,
-              [&](int place, float value) { to[place] = from_float<T>(value); });
+  finish_head<16>(call, key ? call.key : call.value, 0, call.key_heads, head, key,
+                  [&](int place, float value) { to[place] = from_float<T>(value); });
 }
 
 template <class T, int dim>
@@ -58,7 +59,7 @@ __global__ void __launch_bounds__(kThreads, 2)
   const int count = active_rows(a.rows, a.tokens) * group;  // pairs
   if (tile * kRows >= count) {
     // Nobody asks, but the key and the value are there for later tokens.
-    if (finishes && blockIdx.x == 0 && warp < 2) append_head<T>(finish, warp == 0, head);
+    if (finishes && blockIdx.x == 0 && warp == 0) append_head<T>(finish, lane < 16, head);
     return;
   }
   // Row of a pair in the query and the output.
@@ -120,13 +121,15 @@ __global__ void __launch_bounds__(kThreads, 2)
     while (fetched < kStages - 1 && !(has_newest && fetched >= newest)) fetch(fetched++);
     if (early) wait_for_earlier();
     const bool owner = (units.count - 1) / kWarps % splits == static_cast<int>(blockIdx.x);
-    for (int i = warp; i < group + (owner ? 2 : 0); i += kWarps) {
-      if (i >= group) {
-        append_head<T>(finish, i == group, head);
-        continue;
-      }
+    // Half a warp a head; the first warp of the owner has the key and the value.
+    if (owner && warp == 0) append_head<T>(finish, lane < 16, head);
+    const int halves = 2 * (kWarps - (owner ? 1 : 0));
+    const int half = thread / 16 - (owner ? 2 : 0);
+    for (int begin = 0; begin < group && half >= 0; begin += halves) {
+      // All lanes of a warp go round together; a half without a head does the last one once more.
+      const int i = min(begin + half, group - 1);
       T* const row = reinterpret_cast<T*>(queries + i * kRowBytes);
-      finish_head(
+      finish_head<16>(
           finish, finish.query, 0, a.query_heads, head * group + i, true,
           [&](int d, float value) { row[((d / 8) ^ (i & 7)) * 8 + d % 8] = from_float<T>(value); });
     }

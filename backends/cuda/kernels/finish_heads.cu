@@ -17,8 +17,8 @@ __global__ void __launch_bounds__(32 * kWarps) finish_heads_kernel(FinishHeads c
   if (head < call.query_heads) {
     float* to =
         call.query_out + (static_cast<std::int64_t>(token) * call.query_heads + head) * call.dim;
-    finish_head(call, call.query, token, call.query_heads, head, true,
-                [&](int place, float value) { to[place] = value; });
+    finish_head<32>(call, call.query, token, call.query_heads, head, true,
+                    [&](int place, float value) { to[place] = value; });
     return;
   }
   head -= call.query_heads;
@@ -27,8 +27,8 @@ __global__ void __launch_bounds__(32 * kWarps) finish_heads_kernel(FinishHeads c
   if (head >= call.key_heads) return;
   T* const to = cache_place<T>(call, key ? call.keys : call.values, token, head);
   if (to == nullptr) return;
-  finish_head(call, key ? call.key : call.value, token, call.key_heads, head, key,
-              [&](int place, float value) { to[place] = from_float<T>(value); });
+  finish_head<32>(call, key ? call.key : call.value, token, call.key_heads, head, key,
+                  [&](int place, float value) { to[place] = from_float<T>(value); });
 }
 
 }  // namespace

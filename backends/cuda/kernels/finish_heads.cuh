@@ -1,4 +1,4 @@
-// One head of a token, by a warp: bias, head norm and RoPE; pairs of RoPE lie side by side over the lanes.
+// One head of a token: bias, head norm and RoPE, whose pairs lie side by side over the lanes.
 #pragma once
 
 #include "backends/cuda/kernels/device_math.cuh"
@@ -6,53 +6,55 @@
 
 namespace l2a::cuda {
 
-constexpr int kHeadPairs = kMostHeadDims / 2 / 32;  // that a lane holds at most
-
-// store(place, value) is called for each of the head's values.
-template <class Store>
+// Of the heads of a token, `head`, by as many lanes as are given, each with up to kHeadPairs pairs; store(place, value) is
+// called for each of the head's values. All lanes of a warp call it.
+constexpr int kHeadPairs = 4;
+template <int lanes, class Store>
 __device__ inline void finish_head(const FinishHeads& call, const HeadPart& part, int token,
                                    int heads, int head, bool turns, Store store) {
-  const int lane = static_cast<int>(threadIdx.x) % 32, pairs = call.dim / 2;
+  const int lane = static_cast<int>(threadIdx.x) % lanes, pairs = call.dim / 2;
   const float* from = part.x + (static_cast<std::int64_t>(token) * heads + head) * call.dim;
-  float a[kHeadPairs], b[kHeadPairs], sum = 0;
+  const auto* table =
+      reinterpret_cast<const float2*>(call.table) + static_cast<std::int64_t>(token) * pairs;
+  // All that is read is on its way before the first of it is used.
+  float a[kHeadPairs], b[kHeadPairs], bias_a[kHeadPairs], bias_b[kHeadPairs], norm_a[kHeadPairs],
+      norm_b[kHeadPairs];
+  float2 turn[kHeadPairs];
   int first[kHeadPairs], second[kHeadPairs];
 #pragma unroll
   for (int i = 0; i < kHeadPairs; ++i) {
-    const int pair = lane + 32 * i;
+    const int pair = lane + lanes * i;
     first[i] = call.half ? pair : 2 * pair;
     second[i] = call.half ? pair + pairs : 2 * pair + 1;
-    a[i] = b[i] = 0;
-    if (pair >= pairs) continue;
-    a[i] = from[first[i]];
-    b[i] = from[second[i]];
-    if (part.bias != nullptr) {
-      a[i] += part.bias[head * call.dim + first[i]];
-      b[i] += part.bias[head * call.dim + second[i]];
-    }
-    sum += a[i] * a[i] + b[i] * b[i];
+    const bool there = pair < pairs, biased = there && part.bias != nullptr;
+    const bool normed = there && part.norm != nullptr;
+    a[i] = there ? from[first[i]] : 0.0f;
+    b[i] = there ? from[second[i]] : 0.0f;
+    bias_a[i] = biased ? part.bias[head * call.dim + first[i]] : 0.0f;
+    bias_b[i] = biased ? part.bias[head * call.dim + second[i]] : 0.0f;
+    norm_a[i] = normed ? part.norm[first[i]] : 1.0f;
+    norm_b[i] = normed ? part.norm[second[i]] : 1.0f;
+    turn[i] = there && turns ? table[pair] : float2{1, 0};
   }
-  if (part.norm != nullptr) {
-    const float scale = 1.0f / sqrtf(warp_sum(sum) / static_cast<float>(call.dim) + call.eps);
-#pragma unroll
-    for (int i = 0; i < kHeadPairs; ++i) {
-      if (lane + 32 * i >= pairs) continue;
-      a[i] *= scale * part.norm[first[i]];
-      b[i] *= scale * part.norm[second[i]];
-    }
-  }
-  const auto* table =
-      reinterpret_cast<const float2*>(call.table) + static_cast<std::int64_t>(token) * pairs;
+  float sum = 0;
 #pragma unroll
   for (int i = 0; i < kHeadPairs; ++i) {
-    if (lane + 32 * i >= pairs) continue;
-    if (turns) {
-      const float2 turn = table[lane + 32 * i];
-      const float left = a[i] * turn.x - b[i] * turn.y;
-      b[i] = b[i] * turn.x + a[i] * turn.y;
-      a[i] = left;
-    }
-    store(first[i], a[i]);
-    store(second[i], b[i]);
+    a[i] += bias_a[i];
+    b[i] += bias_b[i];
+    sum += a[i] * a[i] + b[i] * b[i];
+  }
+#pragma unroll
+  for (int offset = lanes / 2; offset > 0; offset /= 2)
+    sum += __shfl_xor_sync(kAllLanes, sum, offset);
+  const float scale =
+      part.norm != nullptr ? 1.0f / sqrtf(sum / static_cast<float>(call.dim) + call.eps) : 1.0f;
+#pragma unroll
+  for (int i = 0; i < kHeadPairs; ++i) {
+    if (lane + lanes * i >= pairs) continue;
+    a[i] *= scale * norm_a[i];
+    b[i] *= scale * norm_b[i];
+    store(first[i], a[i] * turn[i].x - b[i] * turn[i].y);
+    store(second[i], b[i] * turn[i].x + a[i] * turn[i].y);
   }
 }
 

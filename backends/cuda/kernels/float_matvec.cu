@@ -49,13 +49,14 @@ __global__ void __launch_bounds__(32 * kWarps<columns>, kBlocks<columns>)
       if (rows.second) prefetch(rows.row[1] + k * sizeof(T));
     }
   }
+  [[maybe_unused]] const NormWeights norm(preparation, columns == 1 ? x.inner : 0);
   wait_for_earlier();
   const int tokens = min(active_rows(x.rows, x.tokens), columns);
   if (tokens == 0) return keep_addends(tasks);
   const float* activations = x.x;
   if constexpr (columns == 1) {
-    const bool routed =
-        prepare_token(preparation, x.x, x.inner, [&](const float(&v)[4], bool inside, int at) {
+    const bool routed = prepare_token(
+        preparation, norm, x.x, x.inner, [&](const float(&v)[4], bool inside, int at) {
           if (inside) *reinterpret_cast<float4*>(prepared + at) = {v[0], v[1], v[2], v[3]};
         });
     if (routed) total = tasks.total();

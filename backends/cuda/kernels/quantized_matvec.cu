@@ -2,36 +2,29 @@
 // its rows into shared memory as plain bytes, 16 at a time, several chunks ahead of what it computes; then each lane
 // unpacks its share (units.cuh) and multiplies it with 8-bit activations by dp4a. Bound by reading the weights: on an
 // H200 a multiprocessor has some 19 bytes a cycle to take in, and 64 KiB or more under way.
-#include "backends/cuda/kernels/async_copy.cuh"
 #include "backends/cuda/kernels/matvec.cuh"
 #include "backends/cuda/kernels/one_token.cuh"
 #include "backends/cuda/kernels/quantize.cuh"
-#include "backends/cuda/kernels/units.cuh"
+#include "backends/cuda/kernels/weight_ring.cuh"
 
 namespace l2a::cuda {
 namespace {
 
-constexpr int kMostStages = 8;   // async_copy.cuh waits for as many less two
 constexpr int kReserved = 1024 + 256;  // bytes of each block: the driver's, and block_sum's
 
 template <Dtype dtype>
-struct Layout {
-  static constexpr int kChunkBytes = 32 / Unit<dtype>::kLanes * Unit<dtype>::kBlockBytes;
-  // Up to 15 bytes before a row's own, and the last word's neighbour after.
-  static constexpr int kRowBytes = (kChunkBytes + 15 + 4 + 15) / 16 * 16;
-  static constexpr int kStageBytes = 2 * kRowBytes;
-
+struct Layout : Chunks<dtype> {
   // As many warps as registers allow: more of them hide more latency. A single token has one block a multiprocessor, so
   // that its activations are prepared once there.
   static constexpr int warps(int columns) {
-    return columns > 1 ? 8 : kChunkBytes <= 1200 ? 24 : 16;
+    return columns > 1 ? 8 : Chunks<dtype>::kChunkBytes <= 1200 ? 24 : 16;
   }
   static constexpr int blocks(int columns) { return columns > 1 ? 2 : 1; }
 };
 
-// How a launch shares a block's shared memory: prepared activations, then a ring of chunks for each warp.
+// How a launch shares a block's shared memory: prepared activations, barriers of all rings, then the rings of the warps.
 struct Rings {
-  int warps, stages, activation_bytes, bytes;
+  int warps, stages, activation_bytes, barrier_bytes, bytes;
 };
 template <Dtype dtype, int columns>
 Rings rings_of(const Matvec& matvec) {
@@ -41,85 +34,15 @@ Rings rings_of(const Matvec& matvec) {
   if (columns == 1)
     rings.activation_bytes =
         static_cast<int>((QuantizedColumns::bytes(1, matvec.columns.inner) + 15) / 16 * 16);
-  const int room =
-      matvec.device.shared_bytes / Place::blocks(columns) - kReserved - rings.activation_bytes;
+  rings.barrier_bytes = Place::warps(columns) * kMostStages * static_cast<int>(sizeof(Arrival));
+  const int room = matvec.device.shared_bytes / Place::blocks(columns) - kReserved -
+                   rings.activation_bytes - rings.barrier_bytes;
   rings.warps = std::clamp(room / (kFewStages * Place::kStageBytes), 1, Place::warps(columns));
   rings.stages = std::clamp(room / (rings.warps * Place::kStageBytes), 2, kMostStages);
-  rings.bytes = rings.activation_bytes + rings.warps * rings.stages * Place::kStageBytes;
+  rings.bytes = rings.activation_bytes + rings.barrier_bytes +
+                rings.warps * rings.stages * Place::kStageBytes;
   return rings;
 }
-
-// Brings the chunks of a warp's tasks into its ring, two rows at a time. Where a row's bytes begin in a stage is where
-// they do in 16 bytes of the file, the same for all its chunks, whose sizes are multiples of 16.
-template <Dtype dtype>
-class Fetcher {
-  using Place = Layout<dtype>;
-
- public:
-  __device__ Fetcher(const MatvecTasks& tasks, std::int64_t row_bytes, std::uint8_t* ring,
-                     int stages, int first, int stride, int total)
-      : tasks_(tasks),
-        row_bytes_(row_bytes),
-        ring_(shared_address(ring) + 16 * (threadIdx.x % 32)),
-        stages_(stages),
-        stride_(stride),
-        total_(total),
-        task_(first),
-        left_(0) {}
-
-  // As many chunks as there is room for.
-  __device__ void start() {
-    for (int i = 0; i < stages_ - 1; ++i) fetch();
-  }
-  // There are more tasks than were known at the start. Fetches that found none are made up for.
-  __device__ void extend(int total) {
-    total_ = total;
-    for (int missed = missed_; missed > 0; --missed) fetch();
-  }
-
-  __device__ void fetch() {
-    if (left_ <= 0) {
-      if (task_ >= total_) {
-        ++missed_;
-        return commit_copies();
-      }
-      const MatvecRows rows = tasks_.rows(task_, row_bytes_);
-      task_ += stride_;
-      left_ = static_cast<int>(row_bytes_);
-#pragma unroll
-      for (int r = 0; r < 2; ++r) {
-        before_[r] = static_cast<int>(reinterpret_cast<std::uintptr_t>(rows.row[r]) & 15);
-        from_[r] = rows.row[r] - before_[r] + 16 * (threadIdx.x % 32);
-      }
-      second_ = rows.second;
-    }
-    const int bytes = min(left_, Place::kChunkBytes);
-    const int at = 16 * static_cast<int>(threadIdx.x % 32);
-    const std::uint32_t to = ring_ + stage_ * Place::kStageBytes;
-#pragma unroll
-    for (int r = 0; r < 2; ++r) {
-      const int end = r == 0 || second_ ? before_[r] + bytes : 0;
-#pragma unroll
-      for (int b = 0; b < Place::kRowBytes; b += 16 * 32) {
-        if (at + b < end) copy16_to(to + r * Place::kRowBytes + b, from_[r] + b);
-      }
-      from_[r] += Place::kChunkBytes;
-    }
-    left_ -= Place::kChunkBytes;
-    if (++stage_ == stages_) stage_ = 0;
-    commit_copies();
-  }
-
- private:
-  const MatvecTasks& tasks_;
-  const std::int64_t row_bytes_;
-  const std::uint32_t ring_;
-  const int stages_, stride_;
-  int total_, task_, left_, stage_ = 0, missed_ = 0;  // left: bytes of the task's rows
-  const std::byte* from_[2];
-  int before_[2];
-  bool second_ = false;
-};
 
 // Activations that meet one lane's share of a chunk.
 template <Dtype dtype>
@@ -166,7 +89,7 @@ __global__ void __launch_bounds__(32 * Layout<dtype>::warps(columns),
     quantized_matvec_kernel(const __grid_constant__ MatvecTasks tasks, Columns x,
                             QuantizedColumns activations,
                             const __grid_constant__ Preparation preparation, int stages,
-                            int activation_bytes) {
+                            int activation_bytes, int barrier_bytes) {
   using Format = Unit<dtype>;
   using Place = Layout<dtype>;
   extern __shared__ __align__(16) std::uint8_t shared[];
@@ -179,27 +102,30 @@ __global__ void __launch_bounds__(32 * Layout<dtype>::warps(columns),
   const int stride = warps * static_cast<int>(gridDim.x);
   const int first = warp * static_cast<int>(gridDim.x) + static_cast<int>(blockIdx.x);
   int total = tasks.total(columns > 1 || !preparation.router.spares_last);
-  std::uint8_t* const ring = shared + activation_bytes + warp * stages * Place::kStageBytes;
-  Fetcher<dtype> fetcher(tasks, row_bytes, ring, stages, first, stride, total);
+  auto* const arrivals = reinterpret_cast<Arrival*>(shared + activation_bytes) + warp * stages;
+  std::uint8_t* const memory =
+      shared + activation_bytes + barrier_bytes + warp * stages * Place::kStageBytes;
+  WeightRing<dtype> ring(tasks, row_bytes, memory, arrivals, stages, first, stride, total);
   // Weights need not wait for what computes the activations. Those of a compact tensor do: with no
   // row to multiply, nothing of them is read.
   int tokens = min(x.tokens, columns);
-  if (x.rows == nullptr) fetcher.start();
+  if (x.rows == nullptr) ring.start();
+  [[maybe_unused]] const NormWeights norm(preparation, columns == 1 ? x.inner : 0);
   wait_for_earlier();
   if (x.rows != nullptr) {
     tokens = min(tokens, x.rows[0]);
     if (tokens == 0) return keep_addends(tasks);
-    fetcher.start();
+    ring.start();
   }
   if constexpr (columns == 1) {
     activations = QuantizedColumns::in(reinterpret_cast<std::byte*>(shared), 1, x.inner);
-    const bool routed =
-        prepare_token(preparation, x.x, x.inner, [&](const float(&v)[4], bool inside, int at) {
-          quantize_four(v, inside, activations, 0, x.inner, at);
-        });
+    const bool routed = prepare_token(preparation, norm, x.x, x.inner,
+                                      [&](const float(&v)[4], bool inside, int at) {
+                                        quantize_four(v, inside, activations, 0, x.inner, at);
+                                      });
     if (preparation.router.spares_last && routed) {
       total = tasks.total();
-      fetcher.extend(total);
+      ring.extend(total);
     }
   }
 
@@ -207,7 +133,6 @@ __global__ void __launch_bounds__(32 * Layout<dtype>::warps(columns),
   const int offset = Format::offset(lane);
   const QuantizedColumns lane_activations{activations.q + offset, activations.scale + offset / 32,
                                           activations.sum + offset / 32};
-  int stage = 0;
   for (int task = first; task < total; task += stride) {
     const MatvecRows rows = tasks.rows(task, row_bytes);
     int place[2];
@@ -221,11 +146,7 @@ __global__ void __launch_bounds__(32 * Layout<dtype>::warps(columns),
       const bool inside = begin + offset < x.inner;
       Activations<dtype> column;
       if (inside) column.load(lane_activations, begin);
-      wait_copies_to(stages - 2);
-      __syncwarp();
-      fetcher.fetch();  // into the stage that all lanes have finished with
-      const std::uint8_t* const bytes = ring + stage * Place::kStageBytes;
-      if (++stage == stages) stage = 0;
+      const std::uint8_t* const bytes = ring.next();
       if (!inside) continue;
       Format unit[2];
 #pragma unroll
@@ -258,7 +179,7 @@ void launch_columns(const Matvec& matvec) {
                   static_cast<unsigned>(32 * rings.warps), static_cast<std::size_t>(rings.bytes),
                   matvec.stream, matvec.device.chains()},
                  kernel, tasks, matvec.columns, matvec.quantized, matvec.preparation, rings.stages,
-                 rings.activation_bytes);
+                 rings.activation_bytes, rings.barrier_bytes);
 }
 
 template <Dtype dtype>
