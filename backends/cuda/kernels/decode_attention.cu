@@ -297,15 +297,18 @@ __global__ void __launch_bounds__(kThreads, 2)
     for (int s = lane; s < splits; s += 32) weights[row * splits + s] /= total;
   }
   __syncthreads();
-  for (int i = thread; i < pairs * dim; i += kThreads) {
+  for (int i = 4 * thread; i < pairs * dim; i += 4 * kThreads) {
     const int row = i / dim, d = i % dim;
-    float value = 0;
-#pragma unroll 8
+    float value[4] = {};
+#pragma unroll 16
     for (int s = 0; s < splits; ++s) {
-      value +=
-          weights[row * splits + s] * __ldcg(tile_parts + s * part_floats(dim) + 2 * kRows + i);
+      const auto* part = tile_parts + s * part_floats(dim) + 2 * kRows + i;
+      const float4 four = __ldcg(reinterpret_cast<const float4*>(part));
+      const float weight = weights[row * splits + s];
+      value[0] += weight * four.x, value[1] += weight * four.y;
+      value[2] += weight * four.z, value[3] += weight * four.w;
     }
-    out_row(row)[d] = value;
+    *reinterpret_cast<float4*>(out_row(row) + d) = {value[0], value[1], value[2], value[3]};
   }
   if (thread == 0) counters[slot] = 0;
 }

@@ -56,7 +56,8 @@ __global__ void __launch_bounds__(32 * kWarps<columns>, kBlocks<columns>)
   const float* activations = x.x;
   if constexpr (columns == 1) {
     const bool routed = prepare_token(
-        preparation, norm, x.x, x.inner, [&](const float(&v)[4], bool inside, int at) {
+        preparation, norm, x.x, x.inner, [] {},
+        [&](const float(&v)[4], bool inside, int at) {
           if (inside) *reinterpret_cast<float4*>(prepared + at) = {v[0], v[1], v[2], v[3]};
         });
     if (routed) total = tasks.total();

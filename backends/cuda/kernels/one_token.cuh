@@ -30,10 +30,11 @@ struct NormWeights {
 };
 
 // take(v, inside, at) is called with four values at a time by whole warps, some of whose lanes may lie past the end.
-// Returns whether the token is routed, the same in all blocks; true without a router. Ends with a barrier.
-template <class Take>
+// Returns whether the token is routed, the same in all blocks; true without a router. Ends with a barrier. meanwhile() is
+// called once, when the token is on its way.
+template <class Take, class Meanwhile>
 __device__ inline bool prepare_token(const Preparation& how, const NormWeights& norm,
-                                     const float* x, int inner, Take take) {
+                                     const float* x, int inner, Meanwhile meanwhile, Take take) {
   const int thread = static_cast<int>(threadIdx.x), threads = static_cast<int>(blockDim.x);
   const Router& router = how.router;
   const bool routes = router.weight != nullptr;
@@ -62,6 +63,7 @@ __device__ inline bool prepare_token(const Preparation& how, const NormWeights& 
       if (inside && how.norm != nullptr && begin > 0) load_four(how.norm + at, w[i]);
       if (inside && routes && router.x == nullptr) load_four(router.weight + at, r[i]);
     }
+    if (begin == 0) meanwhile();
     if (how.norm != nullptr && begin == 0) {
       if (inner <= stretch) {
 #pragma unroll

@@ -109,20 +109,23 @@ __global__ void __launch_bounds__(32 * Layout<dtype>::warps(columns),
   // Weights need not wait for what computes the activations. Those of a compact tensor do: with no
   // row to multiply, nothing of them is read.
   int tokens = min(x.tokens, columns);
-  if (x.rows == nullptr) ring.start();
   [[maybe_unused]] const NormWeights norm(preparation, columns == 1 ? x.inner : 0);
+  // A single token's own loads would queue behind all that the ring holds, so most of it comes after them.
+  const int early = x.rows != nullptr ? 0 : columns > 1 ? stages - 1 : 1;
+  ring.start(early);
   wait_for_earlier();
   if (x.rows != nullptr) {
     tokens = min(tokens, x.rows[0]);
     if (tokens == 0) return keep_addends(tasks);
-    ring.start();
+    if (columns > 1) ring.start(stages - 1);
   }
   if constexpr (columns == 1) {
     activations = QuantizedColumns::in(reinterpret_cast<std::byte*>(shared), 1, x.inner);
-    const bool routed = prepare_token(preparation, norm, x.x, x.inner,
-                                      [&](const float(&v)[4], bool inside, int at) {
-                                        quantize_four(v, inside, activations, 0, x.inner, at);
-                                      });
+    const bool routed = prepare_token(
+        preparation, norm, x.x, x.inner, [&] { ring.start(stages - 1 - early); },
+        [&](const float(&v)[4], bool inside, int at) {
+          quantize_four(v, inside, activations, 0, x.inner, at);
+        });
     if (preparation.router.spares_last && routed) {
       total = tasks.total();
       ring.extend(total);

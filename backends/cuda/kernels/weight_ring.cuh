@@ -82,9 +82,9 @@ class WeightRing {
 #endif
   }
 
-  // As many chunks as there is room for.
-  __device__ void start() {
-    for (int i = 0; i < stages_ - 1; ++i) fetch();
+  // Brings the first chunks. Before next() is called they are as many as there is room for: one less than stages.
+  __device__ void start(int chunks) {
+    for (int i = 0; i < chunks; ++i) fetch();
   }
   // There are more tasks than were known at the start. Fetches that found none are made up for.
   __device__ void extend(int total) {
