@@ -204,17 +204,24 @@ class Bench {
     result.cost = cost(session, result);
   }
 
-  static double run_once(l2a::Session& session, const l2a::BenchResult& result,
+  static double run_once(l2a::Session& session, l2a::BenchResult& result,
                          std::span<const Token> tokens) {
     session.assume(result.depth);
-    return l2a::seconds_of([&] {
+    double handing_over = 0;
+    const double seconds = l2a::seconds_of([&] {
       if (result.prompt > 0) {
         session.prefill(tokens).most_likely();
       } else {
         // As who generates does, it waits for each token.
-        for (const Token token : tokens) session.decode(token).most_likely();
+        for (const Token token : tokens) {
+          l2a::Evaluation step;
+          handing_over += l2a::seconds_of([&] { step = session.decode(token); });
+          step.most_likely();
+        }
       }
     });
+    result.handing_over.push_back(handing_over / static_cast<double>(tokens.size()));
+    return seconds;
   }
 
   // Of all steps of a run.

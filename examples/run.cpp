@@ -184,6 +184,7 @@ class Program {
                           : std::min((wanted + kStep - 1) / kStep * kStep, trained);
     session.chunk = options_.chunk;
     session.cache_dtype = options_.model.cache_dtype();
+    session.candidates = l2a::Sampler(options_.sampler).needed_candidates();
     load_seconds_ +=
         l2a::seconds_of([&] { session_ = l2a::open_session(options_.model, file_, session); });
     if (session.context > trained && !options_.quiet) {

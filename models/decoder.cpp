@@ -12,6 +12,7 @@
 #include "ops/route.h"
 #include "ops/row_lookup.h"
 #include "ops/silu_mul.h"
+#include "ops/top_k.h"
 
 namespace l2a {
 namespace {
@@ -112,6 +113,11 @@ class DecoderBuilder {
     result_.most_likely = argmax(graph_, result_.logits);
     graph_.output(result_.logits);
     graph_.output(result_.most_likely);
+    if (request_.candidates > 0) {
+      result_.candidates =
+          top_k(graph_, result_.logits, std::min(request_.candidates, config_.vocabulary));
+      graph_.output(result_.candidates);
+    }
   }
 
   void keep_matmul_inputs() {

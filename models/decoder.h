@@ -3,8 +3,8 @@
 
 #include <map>
 #include <memory>
-#include <string>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "models/kv_cache.h"
@@ -28,6 +28,7 @@ struct DecoderRequest {
   // Keep what weights are multiplied with readable. All of it: the last layer's MLP then runs up to its last
   // product even where no logits are wanted.
   bool matmul_inputs = false;
+  std::int64_t candidates = 0;  // of each row of logits; 0: none
 };
 
 // The left side of the products with one or more weights.
@@ -43,6 +44,7 @@ struct DecoderGraph {
   Tensor tokens, positions;    // inputs, i32 [T]
   Tensor logits;               // f32 [1, V] or [T, V]; empty for LogitsOf::none
   Tensor most_likely;          // i32 [1] or [T]: the argmax of each row of logits
+  Tensor candidates;           // f32 [1 or T, candidates, 2]: their top_k, when asked for
   std::vector<Tensor> routes;  // one i32 [1 + T] (Rows) for each routed layer, when asked for
   std::vector<MatmulInput> matmul_inputs;  // when asked for; distinct
   // Of a forced share, which has an input f32 [routed layers * T, 1] to be routed by and its weight f32 [1, 1].

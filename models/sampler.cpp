@@ -68,14 +68,17 @@ void Sampler::accept(Token token) {
   }
 }
 
+float Sampler::penalized(float logit) const {
+  return logit > 0 ? logit / options_.repetition_penalty : logit * options_.repetition_penalty;
+}
+
 std::span<const float> Sampler::apply_penalty(std::span<const float> logits) {
   if (options_.repetition_penalty == 1 || counts_.empty()) return logits;
   penalized_.assign(logits.begin(), logits.end());
   for (const auto& [token, count] : counts_) {
     const auto i = static_cast<std::size_t>(token);
     if (i >= penalized_.size()) continue;
-    float& logit = penalized_[i];
-    logit = logit > 0 ? logit / options_.repetition_penalty : logit * options_.repetition_penalty;
+    penalized_[i] = penalized(penalized_[i]);
   }
   return penalized_;
 }
@@ -164,11 +167,42 @@ Token Sampler::sample(std::span<const float> raw_logits) {
   const std::span<const float> logits = apply_penalty(raw_logits);
   const std::size_t best_index = find_best(logits);
   if (options_.temperature == 0) return static_cast<Token>(best_index);
-  const float best = logits[best_index];
   keep_top_k(logits);
+  return choose(logits[best_index]);
+}
+
+Token Sampler::choose(float best) {
   keep_top_p(best);
   keep_min_p(best);
   return draw(best);
+}
+
+std::int64_t Sampler::needed_candidates() const {
+  const std::int64_t wanted = options_.temperature == 0 ? 1 : options_.top_k;
+  if (wanted == 0 || options_.repetition_penalty == 1) return wanted;
+  // Those that a penalty lowers may make room for as many others; one that raises may bring anyone.
+  return options_.repetition_penalty > 1 ? wanted + options_.repetition_window : 0;
+}
+
+Token Sampler::sample(std::span<const Candidate> best) {
+  if (best.empty()) throw Error("sampling needs candidates");
+  if (!(best.front().logit <= std::numeric_limits<float>::max())) {
+    throw Error(concat("the logit of token ", best.front().token, " is ", best.front().logit,
+                       "; the model's output is broken"));
+  }
+  candidates_.assign(best.begin(), best.end());
+  std::erase_if(candidates_, [](const Candidate& c) { return std::isinf(c.logit); });
+  if (candidates_.empty()) throw Error("every token is forbidden: all logits are -inf");
+  if (options_.repetition_penalty != 1) {
+    for (Candidate& candidate : candidates_) {
+      if (counts_.contains(candidate.token)) candidate.logit = penalized(candidate.logit);
+    }
+    std::sort(candidates_.begin(), candidates_.end(), IsBetter{});
+  }
+  if (options_.temperature == 0) return candidates_.front().token;
+  const auto k = static_cast<std::size_t>(options_.top_k);
+  if (k > 0 && k < candidates_.size()) candidates_.resize(k);
+  return choose(candidates_.front().logit);
 }
 
 }  // namespace l2a

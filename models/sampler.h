@@ -9,7 +9,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "models/tokenizer.h"
+#include "models/candidate.h"
 
 namespace l2a {
 
@@ -36,18 +36,21 @@ class Sampler {
   // A token for these logits. -inf forbids a token. Throws Error on NaN or +inf, or if all are
   // forbidden.
   Token sample(std::span<const float> logits);
+  // The same from the candidates with the largest logits, the best first: at least needed_candidates() of them, or all.
+  Token sample(std::span<const Candidate> best);
+
+  // How many of the largest logits decide; 0: all of them do.
+  std::int64_t needed_candidates() const;
 
   // Tells the repetition penalty about a token of the text, sampled or of the prompt.
   void accept(Token token);
 
  private:
-  struct Candidate {
-    float logit;
-    Token token;
-  };
   struct IsBetter;
 
+  float penalized(float logit) const;
   std::span<const float> apply_penalty(std::span<const float> logits);
+  Token choose(float best);
   // Each leaves the candidates that pass; `best` is the largest logit.
   void keep_top_k(std::span<const float> logits);
   void keep_top_p(float best);

@@ -30,6 +30,8 @@ SessionOptions resolved(SessionOptions options, const ModelConfig& config) {
   if (options.context == 0) options.context = config.context;
   if (options.chunk < 1)
     throw Error(concat("a prefill chunk has at least 1 token, not ", options.chunk));
+  if (options.candidates < 0)
+    throw Error(concat("candidates are 0 or more, not ", options.candidates));
   if (options.forced_share && !(*options.forced_share >= 0 && *options.forced_share <= 1)) {
     throw Error(concat("a routed share is from 0 to 1, not ", *options.forced_share));
   }
@@ -120,7 +122,8 @@ Session::Compiled& Session::compiled(std::int64_t tokens, LogitsOf logits) {
                                  options_.keep_routes,
                                  options_.keep_everything,
                                  options_.forced_share,
-                                 static_cast<bool>(options_.observe_matmul)};
+                                 static_cast<bool>(options_.observe_matmul),
+                                 options_.candidates};
     DecoderGraph decoder = build_decoder(*model_, caches_, tally_, request);
     Plan plan(decoder.graph, backends_);
     compiled_.push_back(
@@ -180,6 +183,7 @@ Evaluation Session::step(std::span<const Token> tokens, LogitsOf logits) {
   last_run_ = &entry;
   logits_.clear();
   most_likely_.clear();
+  candidates_.clear();
   routes_.clear();
   for (const Tensor rows : entry.decoder.routes) {
     std::vector<std::int32_t> list(1 + tokens.size());
@@ -212,6 +216,20 @@ std::span<const Token> Evaluation::most_likely() const {
     last.plan.read(last.decoder.most_likely, std::span<Token>(tokens));
   }
   return tokens;
+}
+
+std::span<const Candidate> Evaluation::candidates() const {
+  if (empty()) return {};
+  std::vector<Candidate>& candidates = session_->candidates_;
+  const Session::Compiled& last = *session_->last_run_;
+  if (candidates.empty() && last.decoder.candidates) {
+    const Shape& shape = last.decoder.graph->value(last.decoder.candidates.id).info.shape;
+    std::vector<float> pairs(static_cast<std::size_t>(shape.elements()));
+    last.plan.read(last.decoder.candidates, std::span<float>(pairs));
+    for (std::size_t i = 0; i < pairs.size(); i += 2)
+      candidates.push_back({pairs[i], static_cast<Token>(pairs[i + 1])});
+  }
+  return candidates;
 }
 
 void Session::show_matmul_inputs(const Compiled& entry) {

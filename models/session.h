@@ -10,6 +10,7 @@
 
 #include "graph/op_times.h"
 #include "graph/plan.h"
+#include "models/candidate.h"
 #include "models/decoder.h"
 #include "models/tokenizer.h"
 
@@ -27,6 +28,7 @@ struct SessionOptions {
   std::int64_t chunk = 512;        // tokens of one prefill step
   Dtype cache_dtype = Dtype::f16;  // f32, f16, bf16 or q8_0
   bool keep_routes = false;        // Evaluation::routes
+  std::int64_t candidates = 0;     // Evaluation::candidates of each row; 0: none
   // Called after each step for each distinct left side of the products with weights. It costs the memory of
   // all of them in a step.
   std::function<void(const MatmulOperand&)> observe_matmul;
@@ -45,6 +47,9 @@ class Evaluation {
  public:
   std::span<const float> logits() const;       // [rows, V]
   std::span<const Token> most_likely() const;  // [rows]
+  // [rows, SessionOptions::candidates]: of each row those with the largest logits, the largest first, the lowest token
+  // first of equals; NaN before everything. No more than the vocabulary has.
+  std::span<const Candidate> candidates() const;
   bool empty() const { return rows_ == 0; }
   // For each routed layer the tokens of this step that it routed, ascending, from 0 at the step's first.
   std::span<const std::vector<std::int32_t>> routes;
@@ -135,8 +140,9 @@ class Session {
   std::vector<std::int32_t> positions_;
   std::vector<float> draws_;
   const Compiled* last_run_ = nullptr;
-  std::vector<float> logits_;        // of the last step; empty until somebody asks for them
+  std::vector<float> logits_;       // of the last step; empty until somebody asks for them
   std::vector<Token> most_likely_;  // the same
+  std::vector<Candidate> candidates_;
   std::vector<std::vector<std::int32_t>> routes_;
   std::vector<float> operand_;
 };

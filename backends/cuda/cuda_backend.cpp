@@ -22,10 +22,8 @@ class CudaBackend final : public Backend {
   bool uses_host_memory() const override { return false; }
   bool supports(const Graph& graph, const Node& node) const override {
     const cuda::CudaKernel* kernel = cuda::find_cuda_kernel(node.op->name());
-    // Caches of blocks are not written here, and (kernels/attention.cu) not read.
-    const bool blocks = dtype_info(graph.value(node.output).info.dtype).quantized;
-    if (kernel == nullptr || blocks) return false;
-    return kernel->supports == nullptr || kernel->supports(graph.input_infos(node));
+    if (kernel == nullptr) return false;
+    return kernel->supports == nullptr || kernel->supports(*node.op, graph.input_infos(node));
   }
 
   std::optional<MemoryRoom> room() const override {

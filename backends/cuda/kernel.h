@@ -67,7 +67,7 @@ struct CudaKernel {
   // Scratch bytes for such a call; null: none.
   std::size_t (*workspace_bytes)(const CudaCall& call) = nullptr;
   // Null: every call that the op itself allows.
-  bool (*supports)(std::span<const ValueInfo> inputs) = nullptr;
+  bool (*supports)(const Op& op, std::span<const ValueInfo> inputs) = nullptr;
 };
 
 // The kernel of an op, or null.

@@ -7,6 +7,13 @@
 //   the projections of an attention, their       one product of all with the same type; then finish_heads
 //   biases, head norms, rope and kv_append
 //
+// and of a single token
+//
+//   rms_norm before products                     nothing: their blocks normalize, each for itself
+//   route, gather_rows, count_rows               the product of the queries
+//   what finish_heads does, and attention        one kernel, on the tensor cores' caches
+//   matmul, scatter_add_rows                     as matmul, add
+//
 // A run is fused when nothing else reads what lies between its nodes, and when what it writes does not lie where it
 // still reads.
 #pragma once

@@ -124,8 +124,7 @@ std::optional<Heads> Patterns::match_heads(std::size_t i, const Routed& routed) 
   if (append_key == nullptr || append_value == nullptr ||
       !feeds_only(key->last, first, KvAppend::kX) ||
       !feeds_only(value->last, second, KvAppend::kX) || append_key->sinks != append_value->sinks ||
-      out(second).shape != out(first).shape || out(first).shape[2] > kMostHeadDims ||
-      dtype_info(out(first).dtype).quantized) {
+      out(second).shape != out(first).shape || out(first).shape[2] > kMostHeadDims) {
     return std::nullopt;
   }
   Heads found{*key, *value, std::nullopt, first, second};

@@ -69,6 +69,8 @@ Json result_json(const BenchResult& result, bool whole) {
       {"avg_ts", result.mean()},
       {"stddev_ts", result.deviation()},
       {"median_ts", result.median()},
+      {"handing_over_ns",
+       result.handing_over.empty() ? 0 : std::llround(1e9 * median_of(result.handing_over))},
       {"bytes", result.cost.bytes},
       {"operations", result.cost.operations},
       {"limit_name", result.limit_name()},

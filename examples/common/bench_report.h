@@ -28,6 +28,9 @@ struct BenchResult {
   bool integer_products = false;  // the weights are quantized, so their products are of integers
   Limits limits;
   std::vector<double> seconds;  // by run
+  // The same, of a token: until its step was handed to the backend, before the wait for what it computes. All of the
+  // step where a backend computes at once; 0 for a prompt.
+  std::vector<double> handing_over;
   OpTimes ops;                  // of one more run, when they were asked for
 
   std::int64_t tokens() const { return prompt + generated; }

@@ -38,6 +38,15 @@ void Generator::require_fit(std::span<const Token> prompt) const {
   }
 }
 
+Token Generator::sample(const Evaluation& evaluation) {
+  const std::int64_t needed =
+      std::min(sampler_.needed_candidates(), session_.model().config().vocabulary);
+  const std::span<const Candidate> candidates = evaluation.candidates();
+  if (needed > 0 && static_cast<std::int64_t>(candidates.size()) >= needed)
+    return sampler_.sample(candidates);
+  return sampler_.sample(evaluation.logits());
+}
+
 Generation Generator::answer(std::span<const Token> prompt, std::int64_t most,
                              const GenerationHooks& hooks) {
   require_fit(prompt);
@@ -76,7 +85,7 @@ Generation Generator::answer(std::span<const Token> prompt, std::int64_t most,
     result.text += text;
     hooks.text(text);
   };
-  Token next = sampler_.sample(prefilled.logits());
+  Token next = sample(prefilled);
   timing_.first_token_seconds = seconds_since(start);
   const auto decode_start = Clock::now();
   session_.time_ops(time_ops_ ? &timing_.decode_ops : nullptr);
@@ -99,7 +108,7 @@ Generation Generator::answer(std::span<const Token> prompt, std::int64_t most,
     }
     const Evaluation step = session_.decode(next);
     held_.push_back(next);
-    next = sampler_.sample(step.logits());
+    next = sample(step);
   }
   emit(decoder.finish());
   timing_.decode_seconds = seconds_since(decode_start);

@@ -55,6 +55,9 @@ class Generator {
   Figures figures() const;
 
  private:
+  // From what the session's candidates tell, where they are enough.
+  Token sample(const Evaluation& evaluation);
+
   Session& session_;
   const Tokenizer& tokenizer_;
   Sampler sampler_;

@@ -56,11 +56,11 @@ Tensor CaseBuilder::floats(std::span<const float> values, const Shape& shape) {
   return graph.weight("floats", Dtype::f32, shape, buffer);
 }
 
-Tensor CaseBuilder::state(Dtype dtype, const Shape& shape) {
+Tensor CaseBuilder::state(Dtype dtype, const Shape& shape, double tolerance) {
   auto buffer = dtype == Dtype::i32 ? backend_->allocate(dtype_bytes(dtype, shape.elements()))
                                     : random_buffer(dtype, shape, 1);
   const Tensor tensor = graph.state("state", dtype, shape, buffer);
-  states_.push_back({tensor, buffer});
+  states_.push_back({tensor, buffer, tolerance});
   return tensor;
 }
 
@@ -121,7 +121,7 @@ std::vector<CaseBuilder::Result> CaseBuilder::run() {
     const bool coarse = info.dtype == Dtype::bf16 || info.dtype == Dtype::q8_0;
     const double tolerance = coarse ? 8e-3 : info.dtype == Dtype::f16 ? 1e-3 : 1e-5;
     results.push_back({"state", info.dtype, decode_values(info.dtype, bytes, info.shape.elements()),
-                       info.dtype == Dtype::i32 ? 0.0 : tolerance});
+                       info.dtype == Dtype::i32 ? 0.0 : std::max(tolerance, state.tolerance)});
   }
   return results;
 }

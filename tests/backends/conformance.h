@@ -21,6 +21,8 @@ struct Tolerances {
   // Quantized weights may meet activations rounded to 8 bits, whose error of at most 1/254 a value averages out over
   // the row: 2e-2 for the shortest rows, where there is little to average.
   double quantized = 2e-2;
+  // Attention over a cache of blocks, which may be read exactly.
+  double cached_blocks = 1e-5;
 
   double of(Dtype dtype) const {
     if (dtype_info(dtype).quantized) return quantized;
@@ -41,7 +43,8 @@ class CaseBuilder {
   float uniform(float low = -1, float high = 1);
   Tensor weight(Dtype dtype, const Shape& shape, float scale = 1);
   Tensor floats(std::span<const float> values, const Shape& shape);  // a weight with these values
-  Tensor state(Dtype dtype, const Shape& shape);  // with random contents; compared after the run
+  // With random contents; compared after the run, to the rounding of its dtype or `tolerance`, if that is more.
+  Tensor state(Dtype dtype, const Shape& shape, double tolerance = 0);
   Tensor input(const Shape& shape, float scale = 1);
   Tensor indices(const std::vector<std::int32_t>& values);
   // Rows that route about `share` of `tokens` tokens, at random; 0 and 1 route none and all.
@@ -69,6 +72,7 @@ class CaseBuilder {
   struct State {
     Tensor tensor;
     std::shared_ptr<Buffer> buffer;
+    double tolerance;
   };
   std::shared_ptr<Backend> backend_;
   std::mt19937 random_;

@@ -2,10 +2,13 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <limits>
+#include <random>
 #include <set>
+#include <vector>
 
 #include "graph/error.h"
 
@@ -181,12 +184,64 @@ TEST_CASE("a seed fixes the sequence") {
 
 TEST_CASE("logits that cannot be sampled from") {
   Sampler sampler(plain());
-  CHECK_THROWS_AS(sampler.sample({}), Error);
+  CHECK_THROWS_AS(sampler.sample(std::vector<float>{}), Error);
   CHECK_THROWS_AS(sampler.sample(std::vector<float>{0, kNan}), Error);
   CHECK_THROWS_AS(sampler.sample(std::vector<float>{kNan, 0}), Error);
   CHECK_THROWS_AS(sampler.sample(std::vector<float>{0, kInf}), Error);
   CHECK_THROWS_AS(sampler.sample(std::vector<float>{-kInf, -kInf}), Error);
   CHECK(sampler.sample(std::vector<float>{-kInf, -5, -kInf}) == 1);
+}
+
+TEST_CASE("candidates give the token that all logits give, whatever the options") {
+  std::mt19937 random(7);
+  std::vector<float> logits(500);
+  for (float& logit : logits) logit = static_cast<float>(random() % 97) / 8 - 6;
+  logits[17] = -kInf;
+  for (const float temperature : {0.0f, 0.7f, 2.0f}) {
+    for (const int top_k : {1, 5, 40}) {
+      for (const float penalty : {1.0f, 1.3f}) {
+        SamplerOptions options;
+        options.temperature = temperature;
+        options.top_k = top_k;
+        options.repetition_penalty = penalty;
+        options.repetition_window = 8;
+        options.seed = 3;
+        Sampler whole(options), few(options);
+        const auto needed = static_cast<std::size_t>(few.needed_candidates());
+        CHECK(needed ==
+              (temperature == 0 ? 1u : static_cast<unsigned>(top_k)) + (penalty > 1 ? 8u : 0u));
+        std::vector<Candidate> best;
+        for (std::size_t i = 0; i < logits.size(); ++i)
+          best.push_back({logits[i], static_cast<Token>(i)});
+        std::stable_sort(best.begin(), best.end(),
+                         [](const Candidate& a, const Candidate& b) { return a.logit > b.logit; });
+        best.resize(needed);
+        for (int i = 0; i < 30; ++i) {
+          const Token token = few.sample(best);
+          CHECK(token == whole.sample(logits));
+          few.accept(token);
+          whole.accept(token);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("all logits are needed where any of them may come out first") {
+  SamplerOptions options;
+  options.top_k = 0;
+  CHECK(Sampler(options).needed_candidates() == 0);
+  options.top_k = 40;
+  options.repetition_penalty = 0.5f;
+  CHECK(Sampler(options).needed_candidates() == 0);
+}
+
+TEST_CASE("candidates that are broken or forbidden are an error") {
+  Sampler sampler{SamplerOptions{}};
+  CHECK_THROWS_AS(sampler.sample(std::vector<Candidate>{}), Error);
+  CHECK_THROWS_AS(sampler.sample(std::vector<Candidate>{{kNan, 3}, {1, 2}}), Error);
+  CHECK_THROWS_AS(sampler.sample(std::vector<Candidate>{{kInf, 3}, {1, 2}}), Error);
+  CHECK_THROWS_AS(sampler.sample(std::vector<Candidate>{{-kInf, 3}, {-kInf, 5}}), Error);
 }
 
 TEST_CASE("options out of range are refused by name") {

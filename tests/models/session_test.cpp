@@ -2,6 +2,8 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <functional>
 #include <numeric>
 
 #include "backends/cpu/cpu_backend.h"
@@ -136,6 +138,32 @@ TEST_CASE("prefill gives the last token's logits whatever the size of its chunks
       CHECK(session.routing().routed == reference.routing().routed);
     }
   });
+}
+
+TEST_CASE("a step's candidates are the largest of its logits") {
+  const test::TemporaryFolder folder;
+  const auto backend = make_cpu_backend();
+  const auto model = load_checkpoint(folder, "qwen3-tiny", backend);
+  SessionOptions options;
+  options.context = 16;
+  options.candidates = 7;
+  Session session(model, backend, {}, options);
+  const Evaluation step = session.step(some_tokens(3), LogitsOf::all);
+  REQUIRE(step.candidates().size() == 3 * 7);
+  for (std::size_t row = 0; row < 3; ++row) {
+    const auto logits = step.logits().subspan(row * 512, 512);
+    std::vector<float> sorted(logits.begin(), logits.end());
+    std::sort(sorted.begin(), sorted.end(), std::greater<>());
+    CHECK(step.candidates()[7 * row].token == step.most_likely()[row]);
+    for (std::size_t i = 0; i < 7; ++i) {
+      const Candidate& candidate = step.candidates()[7 * row + i];
+      CHECK(candidate.logit == sorted[i]);
+      CHECK(candidate.logit == logits[static_cast<std::size_t>(candidate.token)]);
+    }
+  }
+  CHECK(session.step(some_tokens(2), LogitsOf::none).candidates().empty());
+  options.candidates = -1;
+  CHECK_THROWS_AS(Session(model, backend, {}, options), Error);
 }
 
 TEST_CASE("a step computes the logits that were asked for and no others") {

@@ -5,6 +5,8 @@
 //                                                            (mma.sync): tiles of 128 rows
 //   everything else                                          plain_attention: f32 arithmetic
 //
+// Caches of blocks are copied to f16 first, as far as they are in use (block_caches.cu).
+//
 // The tensor-core kernels round queries and softmax weights to the type of the cache; sums and statistics are f32.
 #include "backends/cuda/kernels/attention_keys.cuh"
 #include "backends/cuda/kernels/attention_parts.h"
@@ -63,18 +65,17 @@ bool on_hopper(const CudaCall& call, const AttentionArguments& a) {
          hopper_attention_runs(a, call.device);
 }
 
-std::size_t workspace_bytes(const CudaCall& call) {
+std::size_t float_bytes(const CudaCall& call) {
   if (decodes(call)) return split_of(call).bytes;
   const AttentionArguments a = arguments_of(call);
   return on_hopper(call, a) ? hopper_attention_bytes(a, call.device) : 0;
 }
 
-bool supports(std::span<const ValueInfo> inputs) {
-  return inputs[Attention::kQuery].shape[2] <= kMostDims &&
-         !dtype_info(inputs[Attention::kKeys].dtype).quantized;
+bool supports(const Op& /*op*/, std::span<const ValueInfo> inputs) {
+  return inputs[Attention::kQuery].shape[2] <= kMostDims;
 }
 
-void run(const CudaCall& call) {
+void run_float(const CudaCall& call) {
   const AttentionArguments a = arguments_of(call);
   const Dtype cache = call.inputs[Attention::kKeys].dtype;
   if (decodes(call)) {
@@ -86,6 +87,17 @@ void run(const CudaCall& call) {
   } else {
     plain_attention(cache, a, call.stream);
   }
+}
+
+std::size_t workspace_bytes(const CudaCall& call) {
+  const BlockCaches caches(call);
+  return caches.bytes() + float_bytes(caches.copied());
+}
+
+void run(const CudaCall& call) {
+  const BlockCaches caches(call);
+  caches.copy();
+  run_float(caches.copied());
 }
 
 }  // namespace

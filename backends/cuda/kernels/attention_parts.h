@@ -1,6 +1,8 @@
 // The kernels that attention chooses from (attention.cu says when which).
 #pragma once
 
+#include <vector>
+
 #include "backends/cuda/kernels/fused_parts.h"
 
 namespace l2a::cuda {
@@ -9,6 +11,21 @@ struct AttentionArguments;
 
 // Any head size up to 256, caches of any float type, all in f32.
 void plain_attention(Dtype cache, const AttentionArguments& arguments, cudaStream_t stream);
+
+// A call of attention as the kernels below take it: caches of blocks become f16 copies at the start of the workspace.
+class BlockCaches {
+ public:
+  explicit BlockCaches(const CudaCall& call);  // must outlive this
+  std::size_t bytes() const { return bytes_; }
+  CudaCall copied() const;
+  // Writes what of the copies is read: positions up to the last, or nothing where no token asks.
+  void copy() const;
+
+ private:
+  const CudaCall& call_;
+  std::vector<TensorView> inputs_;
+  std::size_t bytes_ = 0;
+};
 
 // f16 and bf16 caches, heads of 64 or 128, on the tensor cores.
 bool tensor_core_attention(Dtype cache, std::int64_t dim);

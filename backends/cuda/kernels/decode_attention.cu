@@ -30,7 +30,8 @@ __host__ __device__ constexpr int part_floats(int dim) { return kRows * (dim + 2
 // Key or value of a single token to its cache, by half a warp.
 template <class T>
 __device__ void append_head(const FinishHeads& call, bool key, int head) {
-  T* const to = cache_place<T>(call, key ? call.keys : call.values, 0, head);
+  T* const to =
+      reinterpret_cast<T*>(key ? call.keys : call.values) + cache_head(call, 0, head) * call.dim;
   finish_head<16>(call, key ? call.key : call.value, 0, call.key_heads, head, key,
                   [&](int place, float value) { to[place] = from_float<T>(value); });
 }

@@ -2,6 +2,7 @@
 // Bound by latency: a token's heads are some tens of KiB.
 #include "backends/cuda/kernels/chain.cuh"
 #include "backends/cuda/kernels/finish_heads.cuh"
+#include "backends/cuda/kernels/q8_block.cuh"
 
 namespace l2a::cuda {
 namespace {
@@ -25,10 +26,24 @@ __global__ void __launch_bounds__(32 * kWarps) finish_heads_kernel(FinishHeads c
   const bool key = head < call.key_heads;
   if (!key) head -= call.key_heads;
   if (head >= call.key_heads) return;
-  T* const to = cache_place<T>(call, key ? call.keys : call.values, token, head);
-  if (to == nullptr) return;
-  finish_head<32>(call, key ? call.key : call.value, token, call.key_heads, head, key,
-                  [&](int place, float value) { to[place] = from_float<T>(value); });
+  const std::int64_t place = cache_head(call, token, head);
+  if (place < 0) return;
+  const HeadPart& part = key ? call.key : call.value;
+  std::byte* const cache = key ? call.keys : call.values;
+  if constexpr (std::is_same_v<T, BlockQ8_0>) {
+    __shared__ float finished[kWarps][kMostHeadDims];
+    const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
+    finish_head<32>(call, part, token, call.key_heads, head, key,
+                    [&](int d, float value) { finished[warp][d] = value; });
+    __syncwarp();
+    auto* const to = reinterpret_cast<std::uint8_t*>(cache) + place * (call.dim / 32) * sizeof(T);
+    for (int b = 0; b < call.dim / 32; ++b)
+      store_q8_0(finished[warp][32 * b + lane], to + b * sizeof(T));
+  } else {
+    T* const to = reinterpret_cast<T*>(cache) + place * call.dim;
+    finish_head<32>(call, part, token, call.key_heads, head, key,
+                    [&](int d, float value) { to[d] = from_float<T>(value); });
+  }
 }
 
 }  // namespace
@@ -42,6 +57,8 @@ void finish_heads(const FinishHeads& call, const DeviceTraits& device, cudaStrea
     launch_chained(launch, finish_heads_kernel<__half>, call);
   } else if (call.cache == Dtype::bf16) {
     launch_chained(launch, finish_heads_kernel<__nv_bfloat16>, call);
+  } else if (call.cache == Dtype::q8_0) {
+    launch_chained(launch, finish_heads_kernel<BlockQ8_0>, call);
   } else {
     launch_chained(launch, finish_heads_kernel<float>, call);
   }

@@ -58,14 +58,13 @@ __device__ inline void finish_head(const FinishHeads& call, const HeadPart& part
   }
 }
 
-// Where a key or value of a token goes in its cache; null for a token whose slot a later one takes (kv_append.cu).
-template <class T>
-__device__ inline T* cache_place(const FinishHeads& call, std::byte* cache, int token, int head) {
+// Which head of a cache a key or value of a token is, counted from the start; -1 for a token whose slot a later one takes
+// (kv_append.cu).
+__device__ inline std::int64_t cache_head(const FinishHeads& call, int token, int head) {
   const int position = call.positions[token], ring = call.capacity - call.sinks;
-  if (position >= call.sinks && call.tokens - token > ring) return nullptr;
+  if (position >= call.sinks && call.tokens - token > ring) return -1;
   const int slot = position < call.sinks ? position : call.sinks + (position - call.sinks) % ring;
-  return reinterpret_cast<T*>(cache) +
-         (static_cast<std::int64_t>(slot) * call.key_heads + head) * call.dim;
+  return static_cast<std::int64_t>(slot) * call.key_heads + head;
 }
 
 }  // namespace l2a::cuda

@@ -6,6 +6,6 @@
 namespace l2a::cuda {
 
 extern const CudaKernel kAdd, kArgmax, kAttention, kCast, kCountRows, kGatherRows, kKvAppend,
-    kMatmul, kRmsNorm, kRope, kRopeTable, kRoute, kRowLookup, kScatterAddRows, kSiluMul;
+    kMatmul, kRmsNorm, kRope, kRopeTable, kRoute, kRowLookup, kScatterAddRows, kSiluMul, kTopK;
 
 }  // namespace l2a::cuda
