@@ -23,6 +23,16 @@ SourceTensor zeros(std::string name, std::vector<std::int64_t> shape, bool alway
   return tensor;
 }
 
+// Of f32 whatever the rest is.
+SourceTensor filled(std::string name, std::vector<std::int64_t> shape, std::vector<float> values) {
+  SourceTensor tensor = zeros(std::move(name), std::move(shape), true);
+  tensor.read = [width = tensor.row_length(), values = std::move(values)](std::int64_t first,
+                                                                          std::span<float> out) {
+    std::copy_n(values.begin() + first * width, out.size(), out.begin());
+  };
+  return tensor;
+}
+
 // "blk.3.attn_q.weight" -> "blk.3.attn_q_global.weight"; empty for a tensor the global branch has no
 // counterpart of.
 std::string global_name(const std::string& name) {
@@ -63,7 +73,7 @@ void make_l2a(Checkpoint& checkpoint, const L2aConstruction& construction) {
   config.l2a = L2aConfig{
       construction.mode,      construction.window,
       construction.sinks,     construction.temperature,
-      construction.threshold, std::vector<bool>(static_cast<std::size_t>(config.layers), true)};
+      construction.threshold, std::vector<bool>(static_cast<std::size_t>(config.layers), true), {}};
   checkpoint.metadata.rename_prefix(dense + ".", config.architecture + ".");
   checkpoint.metadata.set_string("general.architecture", config.architecture);
   set_l2a_metadata(checkpoint.metadata, config);
@@ -87,6 +97,28 @@ void make_l2a(Checkpoint& checkpoint, const L2aConstruction& construction) {
       global.push_back(std::move(copy));
     }
     tensors.push_back(std::move(tensor));
+  }
+  checkpoint.tensors = std::move(tensors);
+}
+
+void set_routers(Checkpoint& checkpoint, std::span<const LinearRouter> routers) {
+  const ModelConfig& config = checkpoint.config;
+  if (!config.l2a || config.l2a->mode != L2aMode::widen ||
+      static_cast<std::size_t>(config.l2a->routed_layers()) != routers.size())
+    throw Error("routers are set in a model that widens, one for each layer");
+  std::vector<SourceTensor> tensors;
+  for (SourceTensor& tensor : checkpoint.tensors) {
+    const std::size_t dot = tensor.name.find(".attn_router.weight");
+    if (dot == std::string::npos) {
+      tensors.push_back(std::move(tensor));
+      continue;
+    }
+    constexpr std::string_view kBlock = "blk.";
+    const std::string block = tensor.name.substr(0, dot);
+    const LinearRouter& router = routers[std::stoul(block.substr(kBlock.size()))];
+    tensors.push_back(
+        filled(tensor.name, {1, config.hidden}, router.weights));
+    tensors.push_back(filled(block + ".attn_router.bias", {1}, {router.bias}));
   }
   checkpoint.tensors = std::move(tensors);
 }

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "convert/checkpoint.h"
 
@@ -24,6 +25,14 @@ struct L2aConstruction {
 // global one, "widen" adds nothing but a router. The router's weights are zero, so with a threshold of
 // one half every token routes. Throws Error when the model is L2A already or a setting is out of range.
 void make_l2a(Checkpoint& checkpoint, const L2aConstruction& construction);
+
+// A layer's router as "widen" has it: a token's logit is h . weights + bias.
+struct LinearRouter {
+  std::vector<float> weights;  // [E]
+  float bias = 0;
+};
+// Gives a "widen" model, none of whose layers is pruned and none of whose routers has a bias, these routers, by layer.
+void set_routers(Checkpoint& checkpoint, std::span<const LinearRouter> routers);
 
 // Drops routers and global branches of these layers. Throws Error for a dense model, and for a layer that
 // is not there or is pruned already.

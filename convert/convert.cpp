@@ -48,8 +48,9 @@ std::string check_importance(const Checkpoint& checkpoint, std::span<const Dtype
                 quote(first_missing), " the first; their columns count alike");
 }
 
-Dtype target_dtype(const SourceTensor& tensor, const Recipe& recipe, const RecipeModel& model) {
-  return tensor.always_f32 ? Dtype::f32 : recipe_dtype(recipe, model, tensor.name, tensor.shape);
+Dtype target_dtype(const SourceTensor& tensor, const Recipe* recipe, const RecipeModel& model) {
+  if (recipe == nullptr) return tensor.stored;
+  return tensor.always_f32 ? Dtype::f32 : recipe_dtype(*recipe, model, tensor.name, tensor.shape);
 }
 
 }  // namespace
@@ -72,13 +73,15 @@ ConvertResult write_gguf(const Checkpoint& checkpoint, const WriteOptions& optio
   ConvertResult result;
   result.warnings = checkpoint.warnings;
   GgufMetadata metadata = checkpoint.metadata;
-  metadata.set_u32("general.file_type", options.recipe->file_type);
+  if (options.recipe != nullptr)
+    metadata.set_u32("general.file_type", options.recipe->file_type);
   GgufWriter writer(options.target, std::move(metadata));
   std::vector<Dtype> types;
   std::size_t fallbacks = 0;
   for (const SourceTensor& tensor : checkpoint.tensors) {
-    types.push_back(target_dtype(tensor, *options.recipe, model));
-    const bool wanted_blocks = dtype_info(options.recipe->matrices).quantized;
+    types.push_back(target_dtype(tensor, options.recipe, model));
+    const bool wanted_blocks =
+        options.recipe != nullptr && dtype_info(options.recipe->matrices).quantized;
     fallbacks += wanted_blocks && !tensor.always_f32 && types.back() == Dtype::f16 ? 1 : 0;
     writer.add_tensor(tensor.name, types.back(), tensor.shape);
   }

@@ -20,7 +20,7 @@ using Importance = std::map<std::string, std::vector<float>, std::less<>>;
 
 struct WriteOptions : StreamOptions {
   std::filesystem::path target;            // replaced when it exists
-  const Recipe* recipe = nullptr;          // of recipes()
+  const Recipe* recipe = nullptr;          // of recipes(); null: every tensor keeps its type
   const Importance* importance = nullptr;  // used by the types whose scales are searched for
 };
 

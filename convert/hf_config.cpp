@@ -139,6 +139,23 @@ std::vector<bool> read_global_layers(const JsonFields& fields, std::int64_t laye
   return global_layers;
 }
 
+// Of fitted routers.
+std::vector<double> read_skip_logits(const JsonFields& fields) {
+  std::vector<double> logits;
+  const Json* list = fields.find("l2a_skip_logits");
+  if (list == nullptr) return logits;
+  constexpr const char* kExpected = "two or more numbers were expected, ascending";
+  if (!list->is_array() || list->size() < 2) fields.fail("l2a_skip_logits", kExpected);
+  for (const Json& entry : *list) {
+    if (!entry.is_number()) fields.fail("l2a_skip_logits", kExpected);
+    const auto logit = static_cast<double>(entry.get<float>());
+    if (!std::isfinite(logit) || (!logits.empty() && logit < logits.back()))
+      fields.fail("l2a_skip_logits", kExpected);
+    logits.push_back(logit);
+  }
+  return logits;
+}
+
 L2aConfig read_l2a(const JsonFields& fields, std::int64_t layers) {
   L2aConfig l2a;
   const std::string mode = fields.string("l2a_mode", "add");
@@ -159,6 +176,7 @@ L2aConfig read_l2a(const JsonFields& fields, std::int64_t layers) {
                 concat("is ", l2a.threshold, "; a float between 0 and 1 was expected"));
   }
   l2a.global_layers = read_global_layers(fields, layers);
+  l2a.skip_logits = read_skip_logits(fields);
   return l2a;
 }
 

@@ -34,10 +34,10 @@ T element(const SafetensorsTensor& tensor, std::int64_t index) {
 
 SavedLogitsWriter::SavedLogitsWriter(const std::filesystem::path& target,
                                      std::span<const Token> tokens, std::int64_t context,
-                                     std::int64_t vocabulary)
+                                     std::int64_t from, std::int64_t vocabulary)
     : writer_(target) {
   const std::int64_t chunks = static_cast<std::int64_t>(tokens.size()) / context;
-  const std::int64_t scored = scored_positions(context);
+  const std::int64_t scored = context - from - 1;
   writer_.add_tensor("tokens", Type::i32, std::vector{chunks, context});
   writer_.add_tensor("log_probs", Type::f16, std::vector{chunks, scored, vocabulary});
   writer_.add_tensor("next", Type::f32, std::vector{chunks, scored});
@@ -69,9 +69,10 @@ SavedLogits SavedLogits::open(const std::filesystem::path& path) {
   saved.chunks_ = saved.tokens_->shape[0];
   saved.context_ = saved.tokens_->shape[1];
   saved.vocabulary_ = saved.log_probs_->shape[2];
-  const std::vector<std::int64_t> positions{saved.chunks_, scored_positions(saved.context_)};
+  saved.scored_ = saved.log_probs_->shape[1];
+  const std::vector<std::int64_t> positions{saved.chunks_, saved.scored_};
   const std::vector<std::int64_t> rows{positions[0], positions[1], saved.vocabulary_};
-  if (saved.chunks_ < 1 || positions[1] < 1 || saved.vocabulary_ < 1 ||
+  if (saved.chunks_ < 1 || saved.scored_ < 1 || saved.scored_ >= saved.context_ || saved.vocabulary_ < 1 ||
       saved.log_probs_->shape != rows || saved.next_->shape != positions ||
       saved.most_likely_->shape != positions) {
     throw FileError(concat(name, ": is not a file of saved logits: for tokens ",

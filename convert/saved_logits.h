@@ -1,7 +1,7 @@
 // What a model predicted over a text, saved so that another model can be compared with it (KL divergence).
 //
-// A .safetensors file, so that numpy and PyTorch read it too. Of C chunks of N tokens, the last S = N - N/2 - 1
-// positions but one are scored (text_chunks.h), each with a prediction of the token that follows it:
+// A .safetensors file, so that numpy and PyTorch read it too. Of C chunks of N tokens, the last S positions but one are
+// scored, N - S - 1 to N - 2, each with a prediction of the token that follows it:
 //   tokens       I32 [C, N]     what was evaluated: another text, tokenizer or context is noticed by it
 //   log_probs    F16 [C, S, V]  natural logarithms of the probabilities
 //   next         F32 [C, S]     that of the token that followed, not rounded
@@ -23,14 +23,11 @@
 
 namespace l2a {
 
-// Positions of a chunk of this many tokens that are scored; fewer than 1 below 3 tokens.
-inline std::int64_t scored_positions(std::int64_t context) { return context - context / 2 - 1; }
-
 class SavedLogitsWriter {
  public:
-  // `tokens` [chunks, context]. Opens a temporary file beside `target`.
+  // `tokens` [chunks, context], scored from position `from` of each chunk. Opens a temporary file beside `target`.
   SavedLogitsWriter(const std::filesystem::path& target, std::span<const Token> tokens,
-                    std::int64_t context, std::int64_t vocabulary);
+                    std::int64_t context, std::int64_t from, std::int64_t vocabulary);
 
   // The next positions: log_probs f16 [positions, V], and the others [positions].
   void add(std::span<const std::byte> log_probs, std::span<const float> next,
@@ -50,6 +47,8 @@ class SavedLogits {
 
   std::int64_t chunks() const { return chunks_; }
   std::int64_t context() const { return context_; }
+  std::int64_t scored() const { return scored_; }               // S
+  std::int64_t from() const { return context_ - scored_ - 1; }  // first position that is scored
   std::int64_t vocabulary() const { return vocabulary_; }
   std::vector<Token> tokens() const;  // [chunks, context]
 
@@ -66,7 +65,7 @@ class SavedLogits {
   const SafetensorsTensor* log_probs_ = nullptr;
   const SafetensorsTensor* next_ = nullptr;
   const SafetensorsTensor* most_likely_ = nullptr;
-  std::int64_t chunks_ = 0, context_ = 0, vocabulary_ = 0;
+  std::int64_t chunks_ = 0, context_ = 0, scored_ = 0, vocabulary_ = 0;
 };
 
 }  // namespace l2a

@@ -10,6 +10,7 @@
 #include "examples/common/open_model.h"
 #include "examples/common/progress.h"
 #include "examples/common/random_model.h"
+#include "examples/common/routing_options.h"
 #include "graph/stopwatch.h"
 #include "models/session.h"
 
@@ -51,10 +52,9 @@ struct Options {
   bool l2a = false, ops = false, no_warmup = false, quiet = false;
 
   std::optional<double> forced_share() const {
-    if (route == "model") return std::nullopt;
-    double share = 0;
-    CLI::detail::lexical_cast(route.substr(route.find(':') + 1), share);
-    return share;
+    const l2a::RouteChoice choice = l2a::route_choice(route);
+    if (choice.by == l2a::RouteChoice::By::model) return std::nullopt;
+    return choice.share;
   }
   // What is wrong with the options together; empty when nothing is.
   std::string conflict() const {
@@ -260,20 +260,6 @@ class Bench {
   std::optional<l2a::Stopwatch> limits_age_;
 };
 
-CLI::Validator route_validator() {
-  return {[](std::string& text) {
-            constexpr std::string_view kForced = "forced:";
-            double share = -1;
-            if (text == "model" || (text.starts_with(kForced) &&
-                                    CLI::detail::lexical_cast(text.substr(kForced.size()), share) &&
-                                    share >= 0 && share <= 1))
-              return std::string();
-            return concat("'", text,
-                          "' is neither model nor forced:SHARE with a share from 0 to 1");
-          },
-          ""};
-}
-
 template <class Value>
 CLI::Option* add_list(CLI::App& app, const char* name, std::vector<Value>& values,
                       const char* help) {
@@ -332,12 +318,10 @@ void add_options(CLI::App& app, Options& options) {
       ->option_text(concat(CLI::detail::join(l2a::cache_type_names(), "|"), ",... [f16]"));
   l2a::add_backend_options(app, options.model.backend);
   l2a::add_placement_options(app, options.model);
-  app.add_option(
-         "--route", options.route,
-         "Of L2A models: the tokens that the model routes, or a pseudo-random share of them\n"
-         "in each layer, whatever its routers say")
-      ->check(route_validator())
-      ->option_text("model|forced:SHARE [model]");
+  l2a::add_route_option(
+      app, options.route, false,
+      "Of L2A models: the tokens that the model routes, or a pseudo-random share of them\n"
+      "in each layer, whatever its routers say");
   app.add_option("-r,--repetitions", options.repetitions, "Runs of each test, after a warm-up")
       ->check(CLI::Range(1, 1000))
       ->option_text("N [5]");

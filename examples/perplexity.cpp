@@ -12,6 +12,7 @@
 #include "examples/common/main_wrapper.h"
 #include "examples/common/open_model.h"
 #include "examples/common/progress.h"
+#include "examples/common/routing_options.h"
 #include "examples/common/text_input.h"
 
 namespace {
@@ -49,18 +50,24 @@ constexpr std::int64_t kObservedStep = 128;
 
 struct Options {
   l2a::ModelOptions model;
-  std::string text, tokens;
+  std::vector<std::string> texts;
+  std::string tokens;
   std::int64_t context = 0, chunks = 0;
+  std::optional<std::int64_t> from;
+  std::string route = "model";
+  l2a::CutOptions cut;
   std::string save_logits, kl, route_stats, imatrix;
   bool json = false, quiet = false;
 
-  std::string source() const { return text.empty() ? tokens : text; }
+  std::string source() const {
+    return texts.empty() ? tokens : CLI::detail::join(texts, " ");
+  }
 };
 
 // An output that is an input would be gone before it is read, or after.
 void refuse_inputs_as_outputs(const Options& options) {
-  const std::vector<std::string> inputs = {options.model.path, options.text, options.tokens,
-                                           options.kl};
+  std::vector<std::string> inputs = options.texts;
+  inputs.insert(inputs.end(), {options.model.path, options.tokens, options.kl});
   const std::vector<std::pair<const char*, std::string>> outputs = {
       {"--save-logits", options.save_logits},
       {"--imatrix", options.imatrix},
@@ -103,6 +110,11 @@ class Evaluation {
         pool_(options.model.threads),
         scorer_(pool_, config_.vocabulary) {
     if (!options.route_stats.empty()) l2a::require_router(config_, options.model.path);
+    cut_ = options.cut.cut(config_, options.model.path);
+    route_ = l2a::route_choice(options.route);
+    if (route_.by != l2a::RouteChoice::By::model &&
+        (!config_.l2a || config_.l2a->routed_layers() == 0))
+      throw l2a::Error(concat("--route: ", options.model.path, " has no layer with a router"));
     read_chunks();
     compare_to_saved();
     open_outputs();
@@ -118,6 +130,15 @@ class Evaluation {
         imatrix_->add(operand.weights, operand.columns, operand.values);
       };
     }
+    session_options.router_cut = cut_;
+    std::optional<l2a::Oracle> oracle;
+    if (route_.by == l2a::RouteChoice::By::forced) session_options.forced_share = route_.share;
+    if (route_.by == l2a::RouteChoice::By::oracle) {
+      oracle.emplace(options_.model, file_, session_options, route_.share);
+      session_options.forced_routes = [&](std::int64_t layer, std::int64_t position) {
+        return oracle->routes(layer, position);
+      };
+    }
     const auto session =
         l2a::open_session(options_.model, file_, session_options, l2a::LogitsOf::all);
     backend_ = session->backend().name();
@@ -128,16 +149,20 @@ class Evaluation {
     std::uint64_t done = 0;
     progress.update(0, total, "tokens");
     for (std::int64_t i = 0; i < chunks_.count; ++i) {
+      if (oracle) oracle->read(chunks_.chunk(i));
+      l2a::RoutingStats before;  // of the tokens that are not scored
       l2a::run_chunk(
-          *session, chunks_.chunk(i), session_options.chunk,
+          *session, chunks_.chunk(i), chunks_.from, session_options.chunk,
           [&](const l2a::ScoredStep& step) { scorer_.add(step); },
           [&](std::int64_t tokens) {
             done += static_cast<std::uint64_t>(tokens);
+            if (session->position() <= chunks_.from) before = session->routing();
             const bool begun = scorer_.loss().count() > 0;
             progress.update(done, total,
                             begun ? concat("perplexity ", fixed(perplexity(), 2)) : "tokens");
           });
       routing_ += session->routing();
+      scored_routing_ += l2a::RoutingStats::between(before, session->routing());
     }
     progress.clear();
     seconds_ = progress.seconds();
@@ -159,21 +184,14 @@ class Evaluation {
   static constexpr auto kReplace = nlohmann::ordered_json::error_handler_t::replace;
 
   void read_chunks() {
-    std::vector<Token> tokens;
-    std::optional<Token> bos;
-    if (!options_.text.empty()) {
-      const std::string text = l2a::read_text(options_.text);
-      l2a::require_utf8(text, options_.text == "-" ? "standard input" : options_.text);
-      const l2a::Tokenizer tokenizer = l2a::open_tokenizer(*file_);
-      if (tokenizer.data().add_bos) bos = tokenizer.data().bos;
-      // As text, so that a document about chat templates does not open chats.
-      tokens = tokenizer.encode(text, false);
-      if (bos) tokens.insert(tokens.begin(), *bos);
-      l2a::require_in_vocabulary(tokens, config_.vocabulary, options_.text);
+    l2a::Documents documents;
+    if (!options_.texts.empty()) {
+      documents =
+          l2a::read_documents(options_.texts, l2a::open_tokenizer(*file_), config_.vocabulary);
     } else {
       l2a::TokenInput input = l2a::read_tokens(options_.tokens);
       l2a::require_in_vocabulary(input.tokens, config_.vocabulary, input.where);
-      tokens = std::move(input.tokens);
+      documents.tokens.push_back(std::move(input.tokens));
     }
     const std::int64_t context =
         options_.context > 0 ? options_.context : std::min(kDefaultContext, config_.context);
@@ -181,7 +199,13 @@ class Evaluation {
       l2a::print_error(kProgram, concat("warning: --context ", context, " is beyond the ",
                                         config_.context, " tokens that the model was trained for"));
     }
-    chunks_ = l2a::TextChunks::cut(tokens, context, options_.chunks, bos);
+    chunks_ = l2a::TextChunks::cut(documents.tokens, context, options_.chunks, documents.bos);
+    if (options_.from) {
+      if (*options_.from > context - 2)
+        throw l2a::Error(concat("--from ", *options_.from, ": a chunk of ", context,
+                                " tokens scores none from there on"));
+      chunks_.from = *options_.from;
+    }
   }
 
   void compare_to_saved() {
@@ -196,6 +220,7 @@ class Evaluation {
       refuse("a vocabulary of", saved_->vocabulary(), vocabulary);
     if (saved_->context() != chunks_.context)
       refuse("--context", saved_->context(), chunks_.context);
+    if (saved_->from() != chunks_.from) refuse("--from", saved_->from(), chunks_.from);
     // More of the text than was saved cannot be compared, less can.
     if (options_.chunks == 0 && saved_->chunks() < chunks_.count) keep(saved_->chunks());
     const std::vector<Token> theirs = saved_->tokens();
@@ -219,7 +244,8 @@ class Evaluation {
   // Before the work, so that a folder that cannot be written to is known at once.
   void open_outputs() {
     if (!options_.save_logits.empty()) {
-      logits_.emplace(options_.save_logits, chunks_.tokens, chunks_.context, config_.vocabulary);
+      logits_.emplace(options_.save_logits, chunks_.tokens, chunks_.context, chunks_.from,
+                      config_.vocabulary);
       scorer_.save_to(&*logits_);
     }
     if (!options_.imatrix.empty()) {
@@ -256,11 +282,12 @@ class Evaluation {
                      "%\n");
     }
     if (routing_.has_router()) {
-      text += concat("routed         ", fixed(100 * routing_.share(), 2), "% of tokens; by layer");
-      for (const std::int64_t routed : routing_.routed) {
+      text += concat("routed         ", fixed(100 * scored_routing_.share(), 2),
+                     "% of the tokens from ", chunks_.from, " on; by layer");
+      for (const std::int64_t routed : scored_routing_.routed) {
         text += routed < 0 ? " ·"
                            : concat(" ", fixed(100 * static_cast<double>(routed) /
-                                                   static_cast<double>(routing_.tokens),
+                                                   static_cast<double>(scored_routing_.tokens),
                                                1));
       }
       text += "\n";
@@ -275,6 +302,7 @@ class Evaluation {
         {"backend", backend_},
         {"text", options_.source()},
         {"context", chunks_.context},
+        {"from", chunks_.from},
         {"chunks", chunks_.count},
         {"scored_tokens", scorer_.loss().count()},
         {"perplexity", perplexity()},
@@ -296,7 +324,7 @@ class Evaluation {
       json["same_top"] = divergence.same_top.mean();
       json["same_top_error"] = divergence.same_top.standard_error();
     }
-    if (routing_.has_router()) json["routed"] = l2a::routing_json(routing_);
+    if (routing_.has_router()) json["routed"] = l2a::routing_json(scored_routing_);
     return json;
   }
 
@@ -310,15 +338,19 @@ class Evaluation {
   std::optional<l2a::SavedLogits> saved_;
   std::optional<l2a::SavedLogitsWriter> logits_;
   std::optional<l2a::ImatrixWriter> imatrix_;
-  l2a::RoutingStats routing_;
+  std::optional<float> cut_;
+  l2a::RouteChoice route_;
+  l2a::RoutingStats routing_, scored_routing_;  // of all tokens; of those from the first scored on
   double seconds_ = 0;
 };
 
 void add_options(CLI::App& app, Options& options) {
   l2a::add_model_options(app, options.model);
-  auto* text = app.add_option("-f,--file", options.text, "Text to predict; -: standard input")
+  auto* text = app.add_option("-f,--file", options.texts,
+                              "Text to predict, or several that know nothing of each other;\n"
+                              "-: standard input")
                    ->check(l2a::not_empty())
-                   ->option_text("TEXT");
+                   ->option_text("TEXT...");
   app.add_option("--tokens", options.tokens,
                  "Token ids instead of a text, or a file with them; taken as they are, without BOS")
       ->check(l2a::not_empty())
@@ -331,6 +363,15 @@ void add_options(CLI::App& app, Options& options) {
   app.add_option("--chunks", options.chunks, "Only this many from the start")
       ->check(CLI::PositiveNumber)
       ->option_text("N");
+  app.add_option("--from", options.from,
+                 "First position of a chunk that is scored; half the context by default")
+      ->check(CLI::NonNegativeNumber)
+      ->option_text("N");
+  l2a::add_cut_options(app, options.cut);
+  l2a::add_route_option(
+      app, options.route, true,
+      "Of L2A models: the tokens that the model routes, a pseudo-random share of them,\n"
+      "or the share whose long reads change most (widen only)");
   app.add_option("--save-logits", options.save_logits, "Write what was predicted, for --kl")
       ->check(l2a::not_empty())
       ->option_text("F.safetensors");

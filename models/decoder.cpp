@@ -32,7 +32,7 @@ class DecoderBuilder {
     result_.tokens = graph_.input("tokens", Dtype::i32, {count});
     result_.positions = graph_.input("positions", Dtype::i32, {count});
     tokens_.positions = result_.positions;
-    if (request_.forced_share && !tally_.empty()) {
+    if (request_.forced_cut && !tally_.empty() && !request_.narrowing) {
       result_.draws = graph_.input("draws", Dtype::f32, {config_.l2a->routed_layers() * count, 1});
       result_.draw_weight = graph_.input("draw_weight", Dtype::f32, {1, 1});
     }
@@ -63,6 +63,7 @@ class DecoderBuilder {
     const Tensor h = norm(x, layer.attention_norm);
     const AttentionBlock block{layer.attention.in(graph_), config_.attention_heads(),
                                caches_.local(graph_, index)};
+    if (request_.narrowing) return narrowed(x, h, block);
     const bool widens = config_.l2a && config_.l2a->mode == L2aMode::widen;
     if (widens && config_.routes(index)) return routed(x, h, block, index);
 
@@ -76,16 +77,25 @@ class DecoderBuilder {
     return routed(x, norm(x, layer.global_norm), global, index);
   }
 
+  Tensor narrowed(Tensor x, Tensor h, const AttentionBlock& block) {
+    const AttentionSpan span{request_.narrowing->window, request_.narrowing->sinks, {}};
+    const AttentionPair pair = self_attention_pair(graph_, h, block, tokens_, span);
+    result_.narrowed.push_back({x, h, pair.all, pair.narrow});
+    for (const Tensor kept : {x, h, pair.all, pair.narrow}) graph_.output(kept);
+    return add(graph_, x, pair.all);
+  }
+
   Tensor routed(Tensor x, Tensor h, const AttentionBlock& block, std::int64_t index) {
     const L2aConfig& l2a = *config_.l2a;
     const StoredLayer& layer = model_.layer(index);
-    L2aOptions options{l2a.mode, l2a.window, l2a.sinks, router_cut(l2a.temperature, l2a.threshold)};
+    const float own_cut = router_cut(l2a.temperature, l2a.threshold);
+    L2aOptions options{l2a.mode, l2a.window, l2a.sinks, request_.router_cut.value_or(own_cut)};
     L2aRouter router{layer.router.in(graph_), layer.router_bias.in(graph_), {}};
-    if (request_.forced_share) {  // draws are in [0, 1), and are routed from the cut on
+    if (request_.forced_cut) {
       const std::int64_t first = routed_layers_ * request_.tokens;
       router = {
           result_.draw_weight, {}, graph_.slice(result_.draws, first, first + request_.tokens)};
-      options.cut = static_cast<float>(1 - *request_.forced_share);
+      options.cut = *request_.forced_cut;
     }
     const L2aResult result = l2a_attention(graph_, x, h, block, router, tokens_, options);
     const Tensor rows{result.rows.id};

@@ -18,17 +18,27 @@ enum class LogitsOf : std::uint8_t {
   all,
 };
 
+// What every token would see of the keys if it were not routed.
+struct Narrowing {
+  std::int64_t window = 0, sinks = 0;  // W, S
+};
+
 struct DecoderRequest {
   std::int64_t tokens = 1;  // T
   LogitsOf logits = LogitsOf::last;
   bool routes = false;      // keep each routed layer's Rows readable
   bool everything = false;  // keep what every node computes readable
-  // Route this share of tokens, pseudo-random by layer and position, whatever the routers say.
-  std::optional<double> forced_share;
+  // Tokens are routed by numbers that the caller gives (DecoderGraph::draws), whatever the routers say: from this cut on.
+  std::optional<float> forced_cut;
+  // In place of the cut that the model's own temperature and threshold say.
+  std::optional<float> router_cut;
   // Keep what weights are multiplied with readable. All of it: the last layer's MLP then runs up to its last
   // product even where no logits are wanted.
   bool matmul_inputs = false;
   std::int64_t candidates = 0;  // of each row of logits; 0: none
+  // Every token sees all keys, whatever the routers say, and what each layer's attention would have given with these is
+  // kept readable beside. Of a dense model, or a "widen" one without pruned layers.
+  std::optional<Narrowing> narrowing;
 };
 
 // The left side of the products with one or more weights.
@@ -36,6 +46,14 @@ struct MatmulInput {
   Tensor values;                     // f32 [T, K]
   Tensor rows;                       // the Rows that bound it, when it is compact
   std::vector<std::string> weights;  // their names
+};
+
+// What narrowing a layer's attention would change: all f32 [T, E].
+struct NarrowedLayer {
+  Tensor x;        // what the attention is added to
+  Tensor h;        // x normalized: what a "widen" router reads
+  Tensor all;      // the attention over all keys, projected
+  Tensor narrow;   // the same over the window and the sinks
 };
 
 // What layer N hands on is named "layer.N" in the graph, its Rows "rows.I" for the I-th layer that routes.
@@ -47,7 +65,8 @@ struct DecoderGraph {
   Tensor candidates;           // f32 [1 or T, candidates, 2]: their top_k, when asked for
   std::vector<Tensor> routes;  // one i32 [1 + T] (Rows) for each routed layer, when asked for
   std::vector<MatmulInput> matmul_inputs;  // when asked for; distinct
-  // Of a forced share, which has an input f32 [routed layers * T, 1] to be routed by and its weight f32 [1, 1].
+  std::vector<NarrowedLayer> narrowed;     // by layer, when asked for
+  // Of a forced cut, which has an input f32 [routed layers * T, 1] to be routed by and its weight f32 [1, 1].
   Tensor draws, draw_weight;
 };
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "graph/error.h"
 #include "models/gguf.h"
@@ -171,6 +172,13 @@ class ConfigReader {
       fail(layers,
            concat("has ", l2a.global_layers.size(), " entries for ", config.layers, " layers"));
     }
+    const std::string skips = key("l2a.router.skip_logits");
+    l2a.skip_logits = file_.find_floats(skips).value_or(std::vector<double>());
+    const auto finite = [](double value) { return std::isfinite(value); };
+    if (l2a.skip_logits.size() == 1 || !std::ranges::all_of(l2a.skip_logits, finite) ||
+        !std::ranges::is_sorted(l2a.skip_logits)) {
+      fail(skips, "must be two or more finite numbers, ascending");
+    }
     return l2a;
   }
 
@@ -182,6 +190,20 @@ class ConfigReader {
 
 std::int64_t L2aConfig::routed_layers() const {
   return std::count(global_layers.begin(), global_layers.end(), true);
+}
+
+float L2aConfig::cut_for_skip(double skip) const {
+  if (!(skip >= 0 && skip <= 1))
+    throw Error(concat("a skipped share is from 0 to 1, not ", skip));
+  if (skip_logits.empty())
+    throw Error("the model's routers were not fitted, so none knows which cut skips how many tokens");
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  if (skip == 0) return -kInfinity;
+  if (skip == 1) return kInfinity;
+  const double at = skip * static_cast<double>(skip_logits.size() - 1);
+  const auto below = static_cast<std::size_t>(at);
+  const double low = skip_logits[below], high = skip_logits[below + 1];
+  return static_cast<float>(low + (high - low) * (at - static_cast<double>(below)));
 }
 
 AttentionHeads ModelConfig::attention_heads() const {

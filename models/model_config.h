@@ -28,7 +28,14 @@ struct L2aConfig {
   double threshold = 0.5;           // theta
   std::vector<bool> global_layers;  // [L]; false: the layer is pruned
 
+  // Of fitted routers, n >= 2, ascending: the logit that the share i / (n - 1) of tokens does not reach, over all layers
+  // that are not pruned. Else empty.
+  std::vector<double> skip_logits;
+
   std::int64_t routed_layers() const;  // layers that are not pruned
+  // The cut of all routers at which this share of tokens is not routed, about: 0 routes all, 1 none. Throws Error where
+  // skip_logits is empty or the share is none.
+  float cut_for_skip(double skip) const;
 };
 
 struct ModelConfig {

@@ -35,7 +35,23 @@ SessionOptions resolved(SessionOptions options, const ModelConfig& config) {
   if (options.forced_share && !(*options.forced_share >= 0 && *options.forced_share <= 1)) {
     throw Error(concat("a routed share is from 0 to 1, not ", *options.forced_share));
   }
+  if (options.narrowing) {
+    if (options.narrowing->window < 1 || options.narrowing->sinks < 0)
+      throw Error("a window has at least 1 token, and sinks are 0 or more");
+    const bool every_key = !config.l2a || (config.l2a->mode == L2aMode::widen &&
+                                           config.l2a->routed_layers() == config.layers);
+    if (!every_key)
+      throw Error("only a dense model, or one that widens in every layer, has every layer's keys");
+  }
   return options;
+}
+
+// From which draw on a token is routed, where routes are forced.
+std::optional<float> forced_cut(const SessionOptions& options) {
+  if (options.forced_routes) return 0.5f;
+  // Draws are in [0, 1).
+  if (options.forced_share) return static_cast<float>(1 - *options.forced_share);
+  return std::nullopt;
 }
 
 }  // namespace
@@ -61,6 +77,14 @@ RoutingStats& RoutingStats::operator+=(const RoutingStats& other) {
     if (routed[i] >= 0) routed[i] += other.routed[i];
   }
   return *this;
+}
+
+RoutingStats RoutingStats::between(const RoutingStats& earlier, RoutingStats later) {
+  later.tokens -= earlier.tokens;
+  for (std::size_t i = 0; i < earlier.routed.size(); ++i) {
+    if (later.routed[i] >= 0) later.routed[i] -= earlier.routed[i];
+  }
+  return later;
 }
 
 Session::Session(std::shared_ptr<const Model> model, std::shared_ptr<Backend> backend,
@@ -121,9 +145,11 @@ Session::Compiled& Session::compiled(std::int64_t tokens, LogitsOf logits) {
                                  logits,
                                  options_.keep_routes,
                                  options_.keep_everything,
-                                 options_.forced_share,
+                                 forced_cut(options_),
+                                 options_.router_cut,
                                  static_cast<bool>(options_.observe_matmul),
-                                 options_.candidates};
+                                 options_.candidates,
+                                 options_.narrowing};
     DecoderGraph decoder = build_decoder(*model_, caches_, tally_, request);
     Plan plan(decoder.graph, backends_);
     compiled_.push_back(
@@ -135,11 +161,17 @@ Session::Compiled& Session::compiled(std::int64_t tokens, LogitsOf logits) {
 }
 
 void Session::write_draws(Compiled& entry) {
-  const auto layers = static_cast<std::uint64_t>(model_->config().l2a->routed_layers());
+  const ModelConfig& config = model_->config();
   draws_.clear();
-  for (std::uint64_t layer = 0; layer < layers; ++layer) {
-    for (const std::int32_t position : positions_)
-      draws_.push_back(draw(layer, static_cast<std::uint64_t>(position)));
+  std::uint64_t router = 0;
+  for (std::int64_t layer = 0; layer < config.layers; ++layer) {
+    if (!config.routes(layer)) continue;
+    for (const std::int32_t position : positions_) {
+      draws_.push_back(options_.forced_routes
+                           ? static_cast<float>(options_.forced_routes(layer, position))
+                           : draw(router, static_cast<std::uint64_t>(position)));
+    }
+    ++router;
   }
   const float one = 1;
   entry.plan.write(entry.decoder.draws, std::span<const float>(draws_));
@@ -150,10 +182,7 @@ void Session::run_timed(Plan& plan, std::int64_t tokens) {
   const RoutingStats before = routing();
   PlanTimes times;
   plan.run(times);
-  RoutingStats step = routing();
-  for (std::size_t i = 0; i < step.routed.size(); ++i) {
-    if (step.routed[i] >= 0) step.routed[i] -= before.routed[i];
-  }
+  RoutingStats step = RoutingStats::between(before, routing());
   step.tokens = tokens;
   add_times(*op_times_, plan.graph(), times, {position_ + tokens, step.share()});
 }
@@ -193,6 +222,7 @@ Evaluation Session::step(std::span<const Token> tokens, LogitsOf logits) {
   }
   result.routes = routes_;
   if (options_.observe_matmul) show_matmul_inputs(entry);
+  if (options_.observe_narrowed) show_narrowed(entry);
   return result;
 }
 
@@ -230,6 +260,25 @@ std::span<const Candidate> Evaluation::candidates() const {
       candidates.push_back({pairs[i], static_cast<Token>(pairs[i + 1])});
   }
   return candidates;
+}
+
+void Session::show_narrowed(const Compiled& entry) {
+  NarrowedAttention shown;
+  shown.first = position_ - entry.request.tokens;
+  shown.hidden = model_->config().hidden;
+  for (const NarrowedLayer& layer : entry.decoder.narrowed) {
+    const std::array tensors = {layer.x, layer.h, layer.all, layer.narrow};
+    for (std::size_t i = 0; i < tensors.size(); ++i) {
+      narrowed_[i].resize(static_cast<std::size_t>(entry.request.tokens * shown.hidden));
+      entry.plan.read(tensors[i], std::span<float>(narrowed_[i]));
+    }
+    shown.x = narrowed_[0];
+    shown.h = narrowed_[1];
+    shown.all = narrowed_[2];
+    shown.narrow = narrowed_[3];
+    options_.observe_narrowed(shown);
+    ++shown.layer;
+  }
 }
 
 void Session::show_matmul_inputs(const Compiled& entry) {

@@ -2,6 +2,7 @@
 // in prefill; a plan is compiled for each number of tokens once and replayed.
 #pragma once
 
+#include <array>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -23,6 +24,15 @@ struct MatmulOperand {
   std::span<const float> values;  // [rows, columns]; only rows that exist, of routed tokens alone
 };
 
+// What narrowing a layer's attention would have changed in one step: spans that are valid during the call, f32
+// [tokens, hidden] each (models/decoder.h).
+struct NarrowedAttention {
+  std::int64_t layer = 0;
+  std::int64_t first = 0;  // position of the first token
+  std::int64_t hidden = 0;
+  std::span<const float> x, h, all, narrow;
+};
+
 struct SessionOptions {
   std::int64_t context = 0;        // positions; 0: what the model was trained for
   std::int64_t chunk = 512;        // tokens of one prefill step
@@ -37,6 +47,14 @@ struct SessionOptions {
   // Routes this share of tokens, pseudo-random but the same in every run, instead of those that the routers pick: for
   // measuring speed without trained routers. From 0 to 1.
   std::optional<double> forced_share;
+  // Routes the tokens for which this says so, by the model's layer and the token's position.
+  std::function<bool(std::int64_t layer, std::int64_t position)> forced_routes;
+  // The routers' cut in place of the model's own.
+  std::optional<float> router_cut;
+  // Every token sees all keys, and after each step the function is called for each layer with what the window and sinks
+  // would have given (DecoderRequest::narrowing). It costs the memory of four [tokens, hidden] a layer.
+  std::optional<Narrowing> narrowing;
+  std::function<void(const NarrowedAttention&)> observe_narrowed;
 };
 
 class Session;
@@ -67,6 +85,8 @@ struct RoutingStats {
   bool has_router() const;           // in any layer
   // Adds another run of the same model.
   RoutingStats& operator+=(const RoutingStats& other);
+  // What an earlier count of the same run, empty or not, does not have of a later one.
+  static RoutingStats between(const RoutingStats& earlier, RoutingStats later);
 };
 
 class Session {
@@ -124,6 +144,7 @@ class Session {
   Compiled& compiled(std::int64_t tokens, LogitsOf logits);
   friend Evaluation;
   void show_matmul_inputs(const Compiled& entry);
+  void show_narrowed(const Compiled& entry);
   void run_timed(Plan& plan, std::int64_t tokens);
   void write_draws(Compiled& entry);
 
@@ -145,6 +166,7 @@ class Session {
   std::vector<Candidate> candidates_;
   std::vector<std::vector<std::int32_t>> routes_;
   std::vector<float> operand_;
+  std::array<std::vector<float>, 4> narrowed_;
 };
 
 }  // namespace l2a

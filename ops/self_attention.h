@@ -52,4 +52,12 @@ Tensor self_attention(GraphBuilder& graph, Tensor query_source, Tensor source,
                       const AttentionBlock& block, const TokenInputs& tokens,
                       const AttentionSpan& span);
 
+// What every token's attention gives over all keys, and what it would give over the span alone. Projections and appends
+// to the cache happen once. The cache is no ring.
+struct AttentionPair {
+  Tensor all, narrow;  // f32 [T, E]
+};
+AttentionPair self_attention_pair(GraphBuilder& graph, Tensor source, const AttentionBlock& block,
+                                  const TokenInputs& tokens, const AttentionSpan& span);
+
 }  // namespace l2a

@@ -19,7 +19,7 @@ die() {
 # shellcheck disable=SC2034  # For those who source this.
 # Of Debian 12 and 13 and Ubuntu 24.04, under the names that all three have.
 build_packages=(cmake ninja-build g++ pkgconf nlohmann-json3-dev libcli11-dev libpcre2-dev
-  libutf8proc-dev libxxhash-dev doctest-dev)
+  libutf8proc-dev libxxhash-dev libeigen3-dev doctest-dev)
 # shellcheck disable=SC2034
 # What the Vulkan backend is built with.
 vulkan_packages=(libvulkan-dev glslang-tools spirv-tools)

@@ -84,31 +84,36 @@ double kl_divergence(std::span<const std::byte> saved, std::span<const float> lo
 
 }  // namespace
 
-TextChunks TextChunks::cut(std::span<const Token> tokens, std::int64_t context, std::int64_t most,
-                           std::optional<Token> bos) {
+TextChunks TextChunks::cut(std::span<const std::vector<Token>> texts, std::int64_t context,
+                           std::int64_t most, std::optional<Token> bos) {
   TextChunks chunks;
   chunks.context = context;
-  chunks.count = static_cast<std::int64_t>(tokens.size()) / context;
-  if (chunks.count == 0) {
-    throw Error(concat("the text has ", tokens.size(), " tokens and a chunk ", context,
+  chunks.from = context / 2;
+  const auto size = static_cast<std::size_t>(context);
+  std::size_t longest = 0;
+  for (const std::vector<Token>& text : texts) longest = std::max(longest, text.size());
+  if (longest < size) {
+    throw Error(concat("the ", texts.size() == 1 ? "" : "longest ", "text has ", longest,
+                       " tokens and a chunk ", context,
                        ": take a longer text or a smaller --context"));
   }
-  if (most > 0) chunks.count = std::min(chunks.count, most);
-  const std::span<const Token> used =
-      tokens.first(static_cast<std::size_t>(chunks.count * context));
-  chunks.tokens.assign(used.begin(), used.end());
-  if (bos) {
-    for (std::int64_t i = 0; i < chunks.count; ++i)
-      chunks.tokens[static_cast<std::size_t>(i * context)] = *bos;
+  for (std::size_t begin = 0; begin + size <= longest; begin += size) {
+    for (const std::vector<Token>& text : texts) {
+      if (begin + size > text.size() || (most > 0 && chunks.count == most)) continue;
+      const auto first = text.begin() + static_cast<std::ptrdiff_t>(begin);
+      chunks.tokens.insert(chunks.tokens.end(), first, first + static_cast<std::ptrdiff_t>(size));
+      if (bos) chunks.tokens[chunks.tokens.size() - size] = *bos;
+      ++chunks.count;
+    }
   }
   return chunks;
 }
 
-void run_chunk(Session& session, std::span<const Token> chunk, std::int64_t step,
+void run_chunk(Session& session, std::span<const Token> chunk, std::int64_t from, std::int64_t step,
                const std::function<void(const ScoredStep&)>& scored,
                const std::function<void(std::int64_t)>& done) {
   session.reset();
-  const std::size_t first = chunk.size() / 2, end = chunk.size();
+  const std::size_t first = static_cast<std::size_t>(from), end = chunk.size();
   const auto vocabulary = static_cast<std::size_t>(session.model().config().vocabulary);
   for (std::size_t begin = 0; begin < end;) {
     const bool wants_logits = begin >= first;

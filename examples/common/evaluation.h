@@ -1,8 +1,9 @@
-// How well a model predicts a text: perplexity, and the divergence from another model's predictions.
+// How well a model predicts texts: perplexity, and the divergence from another model's predictions.
 //
-// As llama.cpp's perplexity does, so that figures compare: the text is cut into chunks of N tokens that know
+// As llama.cpp's perplexity does, so that figures compare: a text is cut into chunks of N tokens that know
 // nothing of each other (a rest is left out), where the tokenizer adds a BOS it replaces each chunk's first
-// token, and the positions of a chunk's second half, N/2 to N - 2, are scored on the token that follows.
+// token, and the positions of a chunk's second half, N/2 to N - 2, are scored on the token that follows; another
+// first position than N/2 can be asked for.
 #pragma once
 
 #include <cstdint>
@@ -20,14 +21,15 @@ namespace l2a {
 struct TextChunks {
   std::vector<Token> tokens;  // [count, context]
   std::int64_t context = 0;   // N
+  std::int64_t from = 0;      // first position that is scored
   std::int64_t count = 0;
 
-  // `most` 0: as many as there are. Throws Error when the tokens are no whole chunk.
-  static TextChunks cut(std::span<const Token> tokens, std::int64_t context, std::int64_t most,
-                        std::optional<Token> bos);
+  // Each text by itself; `most` 0: as many chunks as there are, and else the first of each text, then the second of each,
+  // and so on. Throws Error when no text is a whole chunk.
+  static TextChunks cut(std::span<const std::vector<Token>> texts, std::int64_t context,
+                        std::int64_t most, std::optional<Token> bos);
 
-  std::int64_t first_scored() const { return context / 2; }
-  std::int64_t scored() const { return scored_positions(context); }  // of one chunk
+  std::int64_t scored() const { return context - 1 - from; }  // of one chunk
   std::span<const Token> chunk(std::int64_t index) const {
     return std::span(tokens).subspan(static_cast<std::size_t>(index * context),
                                      static_cast<std::size_t>(context));
@@ -41,9 +43,10 @@ struct ScoredStep {
   std::span<const Token> next;         // [positions], the tokens that followed
 };
 
-// Runs one chunk from an empty session. `scored` is called in order, `done` after each step with its tokens.
+// Runs one chunk from an empty session, scored from position `from` on. `scored` is called in order, `done` after each
+// step with its tokens.
 // `step`: most tokens at a time; fewer go together where logits are wanted, whose size is the vocabulary's.
-void run_chunk(Session& session, std::span<const Token> chunk, std::int64_t step,
+void run_chunk(Session& session, std::span<const Token> chunk, std::int64_t from, std::int64_t step,
                const std::function<void(const ScoredStep&)>& scored,
                const std::function<void(std::int64_t)>& done);
 

@@ -68,6 +68,23 @@ void require_utf8(std::string_view text, std::string_view where) {
   }
 }
 
+Documents read_documents(const std::vector<std::string>& paths, const Tokenizer& tokenizer,
+                         std::int64_t vocabulary) {
+  Documents documents;
+  if (tokenizer.data().add_bos) documents.bos = tokenizer.data().bos;
+  for (const std::string& path : paths) {
+    const std::string text = read_text(path);
+    const std::string where = path == "-" ? "standard input" : path;
+    require_utf8(text, where);
+    // As text, so that a document about chat templates does not open chats.
+    std::vector<Token> tokens = tokenizer.encode(text, false);
+    if (documents.bos) tokens.insert(tokens.begin(), *documents.bos);
+    require_in_vocabulary(tokens, vocabulary, where);
+    documents.tokens.push_back(std::move(tokens));
+  }
+  return documents;
+}
+
 std::vector<Token> parse_tokens(std::string_view text, std::string_view where) {
   constexpr std::string_view kBetween = ", \t\r\n";
   std::vector<Token> tokens;

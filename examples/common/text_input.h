@@ -1,6 +1,7 @@
 // What users hand to the programs as text: files, standard input, lists of token ids. Errors name where it came from.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -17,6 +18,15 @@ void require_utf8(std::string_view text, std::string_view where);
 
 // Numbers between commas or white space. Throws Error for what is none.
 std::vector<Token> parse_tokens(std::string_view text, std::string_view where);
+
+// Texts of files ("-": standard input) as tokens, one list a document, each after BOS where the tokenizer adds it. Marks
+// of chats are taken as text. Throws Error for what is not UTF-8 or not in the vocabulary.
+struct Documents {
+  std::vector<std::vector<Token>> tokens;
+  std::optional<Token> bos;  // that the tokenizer adds
+};
+Documents read_documents(const std::vector<std::string>& paths, const Tokenizer& tokenizer,
+                         std::int64_t vocabulary);
 
 struct TokenInput {
   std::vector<Token> tokens;

@@ -18,7 +18,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     l2a::test::attempt([&] {
       const l2a::SavedLogits saved = l2a::SavedLogits::open(path);
       static_cast<void>(saved.tokens());
-      const std::int64_t last = saved.chunks() * l2a::scored_positions(saved.context()) - 1;
+      const std::int64_t last = saved.chunks() * saved.scored() - 1;
       if (last < 0) return;
       l2a::test::touch(saved.log_probs(last));
       static_cast<void>(saved.next(last));

@@ -42,8 +42,8 @@ void write_gguf(const fs::path& source, const fs::path& target, const char* type
 void write_saved_logits(const fs::path& target) {
   constexpr std::int64_t kContext = 4, kVocabulary = 3;
   const std::vector<l2a::Token> tokens{0, 1, 2, 0};
-  l2a::SavedLogitsWriter writer(target, tokens, kContext, kVocabulary);
-  const auto positions = static_cast<std::size_t>(l2a::scored_positions(kContext));
+  l2a::SavedLogitsWriter writer(target, tokens, kContext, kContext / 2, kVocabulary);
+  const auto positions = static_cast<std::size_t>(kContext - kContext / 2 - 1);
   writer.add(std::vector<std::byte>(positions * kVocabulary * 2), std::vector<float>(positions),
              std::vector<l2a::Token>(positions));
   writer.finish();

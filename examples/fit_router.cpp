@@ -1,0 +1,470 @@
+// l2a-fit-router: an L2A model of a dense one, with routers fitted to where its long reads matter.
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cmath>
+#include <filesystem>
+#include <iomanip>
+#include <iostream>
+#include <numeric>
+
+#include "convert/construct.h"
+#include "convert/convert.h"
+#include "convert/temporary_file.h"
+#include "examples/common/main_wrapper.h"
+#include "examples/common/open_model.h"
+#include "examples/common/progress.h"
+#include "examples/common/router_fit.h"
+#include "examples/common/router_quality.h"
+#include "examples/common/text_input.h"
+#include "models/kv_cache.h"
+
+namespace {
+
+using l2a::concat;
+using l2a::Token;
+
+constexpr const char* kProgram = "l2a-fit-router";
+
+constexpr const char* kDescription =
+    "Makes an L2A model (mode widen) of a dense one: every token sees a window of keys and the\n"
+    "first few, and routers pick the tokens that see all. They are fitted to what the dense model\n"
+    "does with long text: in each layer and for each token, how much its long read changes. No\n"
+    "gradients, no GPU needed. The weights stay as they are.";
+
+constexpr const char* kExamples =
+    "Examples:\n"
+    "  l2a-fit-router model.gguf -f docs/*.txt -o model-l2a.gguf --window 256 --context 4096\n"
+    "  l2a-fit-router model.gguf -f a.txt b.txt --held-out c.txt -o l2a.gguf --skip 0.9\n"
+    "  l2a-fit-router model.gguf -f *.txt -o l2a.gguf --state fit.state    # goes on when repeated\n"
+    "  l2a-run l2a.gguf -f report.txt -p 'What does it say of costs?' --skip 0.9\n"
+    "  l2a-perplexity l2a.gguf -f held-out.txt --context 4096 --from 256 --skip 0.8\n\n"
+    "Text: long documents of the kind that the model is to read, a file each; 200 thousand tokens\n"
+    "are plenty. Every fifth is kept out of the fit to judge it by, unless --held-out names others.\n"
+    "The output appears under its name only when it is complete.\n"
+    "Exit codes: 0 done, 1 failed (one line says why), 2 wrong usage, 130 interrupted.";
+
+constexpr std::int64_t kMostContext = 8192;  // by default
+// The inputs and outputs of every layer's attention are kept for a step: 4 values a hidden one, layer and token.
+constexpr std::int64_t kStep = 256;
+constexpr std::array kRidges = {1e-4, 1e-3, 1e-2, 1e-1};
+constexpr std::size_t kSkipLogits = 101;
+constexpr std::int64_t kHeldOutEvery = 5;
+constexpr double kSaveEvery = 60;  // seconds
+
+struct Options {
+  l2a::ModelOptions model;
+  std::vector<std::string> texts, held_out;
+  std::string target, state;
+  std::int64_t window = 1024, sinks = 4, context = 0, tokens = 0;
+  double skip = 0.8;
+  std::optional<double> prune_below;
+  bool quiet = false;
+};
+
+std::string percent(double share, int digits = 1) {
+  return std::isnan(share) ? "-" : concat(std::fixed, std::setprecision(digits), 100 * share);
+}
+
+// Pieces of text that the model reads from an empty cache.
+using Contexts = std::vector<std::vector<Token>>;
+
+std::int64_t token_count(const Contexts& contexts) {
+  std::int64_t count = 0;
+  for (const auto& context : contexts) count += static_cast<std::int64_t>(context.size());
+  return count;
+}
+
+class Fit {
+ public:
+  explicit Fit(const Options& options)
+      : options_(options),
+        file_(l2a::open_file(options.model)),
+        config_(l2a::ModelConfig::from_gguf(*file_)),
+        pool_(options.model.threads) {
+    if (config_.l2a)
+      throw l2a::Error(concat(options.model.path, ": is an L2A model already"));
+    context_ = options.context > 0 ? options.context : std::min(kMostContext, config_.context);
+    if (reach() >= context_) {
+      throw l2a::Error(concat("a window of ", options.window, " and ", options.sinks,
+                              " sinks see all of a context of ", context_,
+                              ": nothing is left to route"));
+    }
+    refuse_inputs_as_outputs();
+    read_texts();
+    layers_.assign(static_cast<std::size_t>(config_.layers), l2a::RouterStatistics(config_.hidden));
+    if (!options.state.empty() && std::filesystem::exists(options.state))
+      contexts_done_ = l2a::FitState::load(options.state, settings(), fit_tokens(), layers_);
+    // Before the work, so that a folder that cannot be written to is known at once.
+    const l2a::TemporaryFile writable(options.target);
+  }
+
+  void run() {
+    l2a::SessionOptions session_options;
+    session_options.context = context_;
+    session_options.chunk = kStep;
+    session_options.cache_dtype = options_.model.cache_dtype();
+    session_options.narrowing = {options_.window, options_.sinks};
+    session_options.observe_narrowed = [&](const l2a::NarrowedAttention& step) { observe(step); };
+    session_ = l2a::open_session(options_.model, file_, session_options, l2a::LogitsOf::none);
+    l2a::Progress progress(!options_.quiet, l2a::tokens_text);
+    progress_ = &progress;
+    progress_total_ =
+        static_cast<std::uint64_t>(token_count(fitted_) + token_count(held_out_));
+    for (std::size_t i = 0; i < static_cast<std::size_t>(contexts_done_); ++i)
+      progress_done_ += fitted_[i].size();
+    measure();
+    fit();
+    judge();
+    progress.clear();
+    choose();
+    seconds_ = progress.seconds();
+  }
+
+  void write() {
+    l2a::Checkpoint checkpoint = l2a::open_gguf_checkpoint(options_.model.path);
+    l2a::L2aConstruction construction;
+    construction.mode = l2a::L2aMode::widen;
+    construction.window = options_.window;
+    construction.sinks = options_.sinks;
+    construction.temperature = 1;
+    construction.threshold = 0.5;
+    l2a::make_l2a(checkpoint, construction);
+    checkpoint.config.l2a->skip_logits = skip_logits_;
+    l2a::set_routers(checkpoint, routers_);
+    const l2a::ModelConfig whole = checkpoint.config;
+    l2a::prune_layers(checkpoint, pruned_);  // sets the metadata too
+    l2a::WriteOptions file;
+    file.target = options_.target;
+    file.threads = options_.model.threads;
+    const l2a::ConvertResult result = l2a::write_gguf(checkpoint, file);
+    if (options_.quiet) return;
+    if (!pruned_.empty()) {
+      const auto bytes = [&](const l2a::ModelConfig& config) {
+        return static_cast<double>(
+            l2a::cache_bytes(config, options_.model.cache_dtype(), config_.context).total());
+      };
+      const double before = bytes(whole), after = bytes(checkpoint.config);
+      std::cerr << concat("pruned ", pruned_.size(), " of ", config_.layers,
+                          " layers; KV cache at ", config_.context, " tokens: ",
+                          l2a::bytes_text(after), ", ", l2a::bytes_text(before - after), " less\n");
+    }
+    std::cerr << concat(options_.target, ": ", result.architecture, ", ", result.tensors,
+                        " tensors, ", l2a::bytes_text(static_cast<double>(result.file_bytes)), "\n");
+  }
+
+  void print() const {
+    std::string text = "layer  routed %  need %  captured %    AUC\n";
+    for (std::size_t i = 0; i < quality_.layers.size(); ++i) {
+      const l2a::LayerQuality& layer = quality_.layers[i];
+      const auto number = static_cast<std::int64_t>(i);
+      const bool pruned = std::find(pruned_.begin(), pruned_.end(), number) != pruned_.end();
+      text += concat(std::setw(5), i, std::setw(10), percent(layer.routed), std::setw(8),
+                     percent(layer.need), std::setw(12), percent(layer.captured), std::setw(7),
+                     std::isnan(layer.auc) ? std::string("-")
+                                           : concat(std::fixed, std::setprecision(3), layer.auc),
+                     pruned ? "  pruned" : "", "\n");
+    }
+    text += concat("\n", l2a::need_plot(judged_), "\nAt skip ", options_.skip,
+                   " the fitted routers capture ", percent(quality_.captured),
+                   "% of the need; an oracle ", percent(quality_.oracle), "%, random picks ",
+                   percent(1 - options_.skip), "%.\n");
+    l2a::print(text);
+    if (options_.quiet) return;
+    std::size_t bytes = 0;
+    for (const l2a::RouterStatistics& layer : layers_) bytes += layer.bytes();
+    std::cerr << concat("fitted on ", token_count(fitted_), " tokens, judged on ",
+                        token_count(held_out_), " others; ridge ", ridge_, "; ",
+                        l2a::seconds_text(seconds_), "; statistics took ",
+                        l2a::bytes_text(static_cast<double>(bytes)), "\n");
+  }
+
+ private:
+  // Positions below this see every key as it is.
+  std::int64_t reach() const { return options_.window + options_.sinks; }
+
+  void refuse_inputs_as_outputs() const {
+    std::vector<std::string> inputs = options_.texts;
+    inputs.insert(inputs.end(), options_.held_out.begin(), options_.held_out.end());
+    inputs.push_back(options_.model.path);
+    for (const std::string& output : {options_.target, options_.state}) {
+      for (const std::string& input : inputs) {
+        std::error_code ignored;
+        if (!output.empty() && std::filesystem::equivalent(output, input, ignored))
+          throw l2a::Error(concat(output, ": is an input; the output must be another file"));
+      }
+    }
+  }
+
+  // Pieces of at most the context, each long enough to have something to route: the first of each document, then the
+  // second of each, and so on, so that fewer tokens are still of many documents.
+  Contexts cut(const std::vector<std::vector<Token>>& documents, std::optional<Token> bos) const {
+    Contexts contexts;
+    const auto size = static_cast<std::size_t>(context_);
+    std::size_t longest = 0;
+    for (const auto& document : documents) longest = std::max(longest, document.size());
+    for (std::size_t begin = 0; begin < longest; begin += size) {
+      for (const auto& document : documents) {
+        if (begin >= document.size()) continue;
+        const std::size_t count = std::min(size, document.size() - begin);
+        if (count <= 2 * static_cast<std::size_t>(reach()) && count < size) continue;
+        const auto first = document.begin() + static_cast<std::ptrdiff_t>(begin);
+        contexts.emplace_back(first, first + static_cast<std::ptrdiff_t>(count));
+        if (bos) contexts.back().front() = *bos;
+      }
+    }
+    return contexts;
+  }
+
+  void read_texts() {
+    const l2a::Tokenizer tokenizer = l2a::open_tokenizer(*file_);
+    const auto read = [&](const std::vector<std::string>& paths) {
+      l2a::Documents documents = l2a::read_documents(paths, tokenizer, config_.vocabulary);
+      return cut(documents.tokens, documents.bos);
+    };
+    const auto shorten = [&](Contexts& contexts, std::int64_t most) {
+      std::int64_t taken = 0;
+      std::size_t kept = 0;
+      while (kept < contexts.size() && (options_.tokens == 0 || taken < most))
+        taken += static_cast<std::int64_t>(contexts[kept++].size());
+      contexts.resize(kept);
+    };
+    if (options_.held_out.empty()) {
+      std::vector<std::string> fit, held;
+      const bool one = options_.texts.size() < kHeldOutEvery;
+      for (std::size_t i = 0; i < options_.texts.size(); ++i)
+        (!one && i % kHeldOutEvery == kHeldOutEvery - 1 ? held : fit).push_back(options_.texts[i]);
+      fitted_ = read(fit);
+      held_out_ = read(held);
+      if (one) split();
+    } else {
+      fitted_ = read(options_.texts);
+      held_out_ = read(options_.held_out);
+    }
+    if (fitted_.empty() || held_out_.empty()) {
+      throw l2a::Error(
+          concat("the text is too short: two pieces of more than ", 2 * reach(),
+                 " tokens are needed, to fit and to judge by, or one as long as the context of ",
+                 context_, " and --held-out"));
+    }
+    shorten(fitted_, options_.tokens);
+    shorten(held_out_, std::max<std::int64_t>(options_.tokens / (kHeldOutEvery - 1), 1));
+  }
+
+  // Of too few documents to keep some out, every fifth piece, and at least the last.
+  void split() {
+    Contexts all;
+    std::swap(all, fitted_);
+    for (std::size_t i = 0; i < all.size(); ++i) {
+      const bool held = i % kHeldOutEvery == kHeldOutEvery - 1 ||
+                        (i + 1 == all.size() && held_out_.empty());
+      (held ? held_out_ : fitted_).push_back(std::move(all[i]));
+    }
+  }
+
+  // What makes statistics of one fit unfit for another.
+  std::vector<std::int64_t> settings() const {
+    return {options_.window,
+            options_.sinks,
+            context_,
+            config_.hidden,
+            config_.layers,
+            static_cast<std::int64_t>(options_.model.cache_dtype()),
+            static_cast<std::int64_t>(file_->file_bytes())};
+  }
+  std::vector<Token> fit_tokens() const {
+    std::vector<Token> all;
+    for (const auto& context : fitted_) all.insert(all.end(), context.begin(), context.end());
+    return all;
+  }
+
+  // Tokens of a step past what the window and the sinks show them, with their needs.
+  void observe(const l2a::NarrowedAttention& step) {
+    const auto first = static_cast<std::size_t>(std::max<std::int64_t>(reach() - step.first, 0));
+    std::vector<float> needs = l2a::attention_need(step);
+    if (first >= needs.size()) return;
+    needs.erase(needs.begin(), needs.begin() + static_cast<std::ptrdiff_t>(first));
+    const auto layer = static_cast<std::size_t>(step.layer);
+    const auto features = step.h.subspan(first * static_cast<std::size_t>(step.hidden));
+    if (judging_) {
+      for (std::size_t i = 0; i < candidates_.size(); ++i) {
+        const std::vector<float> logits = l2a::router_logits(candidates_[i][layer], features);
+        std::vector<float>& all = candidate_logits_[i][layer];
+        all.insert(all.end(), logits.begin(), logits.end());
+      }
+      judged_[layer].need.insert(judged_[layer].need.end(), needs.begin(), needs.end());
+    } else {
+      for (float& need : needs) need = std::log(need + l2a::kLeastNeed);
+      layers_[layer].add(pool_, features, needs);
+    }
+  }
+
+  void run_context(std::span<const Token> tokens, std::string_view what) {
+    session_->reset();
+    for (std::size_t begin = 0; begin < tokens.size(); begin += kStep) {
+      const std::size_t count = std::min<std::size_t>(kStep, tokens.size() - begin);
+      session_->step(tokens.subspan(begin, count), l2a::LogitsOf::none);
+      progress_done_ += count;
+      progress_->update(progress_done_, progress_total_, what);
+    }
+  }
+
+  void measure() {
+    using Clock = std::chrono::steady_clock;
+    auto saved = Clock::now();
+    const auto total = static_cast<std::int64_t>(fitted_.size());
+    while (contexts_done_ < total) {
+      run_context(fitted_[static_cast<std::size_t>(contexts_done_++)], "measured");
+      const bool due = std::chrono::duration<double>(Clock::now() - saved).count() > kSaveEvery;
+      if (!options_.state.empty() && (due || contexts_done_ == total)) {
+        l2a::FitState::save(options_.state, settings(), fit_tokens(), contexts_done_, layers_);
+        saved = Clock::now();
+      }
+    }
+  }
+
+  void fit() {
+    for (const double ridge : kRidges) {
+      std::vector<l2a::LinearRouter> routers(layers_.size());
+      pool_.parallel_for(config_.layers, 1, [&](std::int64_t begin, std::int64_t end) {
+        for (auto i = static_cast<std::size_t>(begin); i < static_cast<std::size_t>(end); ++i)
+          routers[i] = layers_[i].fit(ridge);
+      });
+      candidates_.push_back(std::move(routers));
+    }
+  }
+
+  void judge() {
+    judging_ = true;
+    judged_.resize(layers_.size());
+    candidate_logits_.assign(candidates_.size(), std::vector<std::vector<float>>(layers_.size()));
+    for (const std::vector<Token>& context : held_out_) run_context(context, "judged");
+  }
+
+  // The ridge by whose routers most need is captured, then the cut of all layers.
+  void choose() {
+    std::size_t best = 0;
+    double most = -1;
+    for (std::size_t i = 0; i < candidates_.size(); ++i) {
+      take_logits(i);
+      const double captured = l2a::routing_quality(judged_, options_.skip).captured;
+      if (captured > most) {
+        most = captured;
+        best = i;
+      }
+    }
+    take_logits(best);
+    ridge_ = kRidges[best];
+    routers_ = candidates_[best];
+    quality_ = l2a::routing_quality(judged_, options_.skip);
+    for (std::size_t i = 0; i < quality_.layers.size(); ++i) {
+      if (options_.prune_below && quality_.layers[i].routed < *options_.prune_below)
+        pruned_.push_back(static_cast<std::int64_t>(i));
+    }
+    const float cut = quality_.cut;
+    for (l2a::LinearRouter& router : routers_) router.bias -= cut;
+    std::vector<float> logits;
+    for (std::size_t i = 0; i < judged_.size(); ++i) {
+      if (std::find(pruned_.begin(), pruned_.end(), static_cast<std::int64_t>(i)) != pruned_.end())
+        continue;
+      for (const float logit : judged_[i].logit) logits.push_back(logit - cut);
+    }
+    std::sort(logits.begin(), logits.end());
+    for (std::size_t i = 0; i < kSkipLogits && !logits.empty(); ++i) {
+      const std::size_t at = i * (logits.size() - 1) / (kSkipLogits - 1);
+      skip_logits_.push_back(static_cast<double>(logits[at]));
+    }
+  }
+
+  void take_logits(std::size_t candidate) {
+    for (std::size_t layer = 0; layer < judged_.size(); ++layer)
+      judged_[layer].logit = candidate_logits_[candidate][layer];
+  }
+
+  const Options& options_;
+  std::shared_ptr<const l2a::GgufFile> file_;
+  l2a::ModelConfig config_;
+  l2a::ThreadPool pool_;
+  std::int64_t context_ = 0;
+  Contexts fitted_, held_out_;
+  std::vector<l2a::RouterStatistics> layers_;
+  std::int64_t contexts_done_ = 0;
+  std::unique_ptr<l2a::Session> session_;
+  l2a::Progress* progress_ = nullptr;
+  std::uint64_t progress_done_ = 0, progress_total_ = 0;
+  bool judging_ = false;
+  std::vector<std::vector<l2a::LinearRouter>> candidates_;                // by ridge, by layer
+  std::vector<std::vector<std::vector<float>>> candidate_logits_;         // likewise, by token
+  std::vector<l2a::RoutedNeed> judged_;                                   // by layer
+  double ridge_ = 0;
+  std::vector<l2a::LinearRouter> routers_;
+  l2a::RoutingQuality quality_;
+  std::vector<std::int64_t> pruned_;
+  std::vector<double> skip_logits_;
+  double seconds_ = 0;
+};
+
+void add_options(CLI::App& app, Options& options) {
+  l2a::add_model_options(app, options.model);
+  app.add_option("-f,--file", options.texts, "Documents to fit to, a file each; -: standard input")
+      ->required()
+      ->check(l2a::not_empty())
+      ->option_text("TEXT...");
+  app.add_option("--held-out", options.held_out,
+                 "Documents to judge by; by default every fifth of the others")
+      ->check(l2a::not_empty())
+      ->option_text("TEXT...");
+  app.add_option("-o,--output", options.target, "GGUF file to write; replaced when it exists")
+      ->required()
+      ->check(l2a::not_empty())
+      ->option_text("FILE.gguf");
+  app.add_option("--window", options.window, "Keys that every token sees, its own included")
+      ->check(CLI::Range(1, 1 << 28))
+      ->option_text("W [1024]");
+  app.add_option("--sinks", options.sinks, "First positions that every token sees")
+      ->check(CLI::Range(0, 1 << 28))
+      ->option_text("S [4]");
+  app.add_option("--skip", options.skip,
+                 "Share of tokens, over all layers, that see no more; programs that run the model\n"
+                 "can choose another")
+      ->check(CLI::Range(0.0, 1.0))
+      ->option_text("SHARE [0.8]");
+  app.add_option("--prune-below", options.prune_below,
+                 "Take the router, and with it most of the cache, from layers that route less than\n"
+                 "this share of tokens")
+      ->check(CLI::Range(0.0, 1.0))
+      ->option_text("SHARE");
+  app.add_option("-c,--context,--ctx", options.context,
+                 "Tokens that are read at a time; at most what the model was trained for by default")
+      ->check(CLI::Range(2, 1 << 28))
+      ->option_text("N [8192]");
+  app.add_option("--tokens", options.tokens,
+                 "Fit to about this many only, and judge by a quarter as many more")
+      ->check(CLI::PositiveNumber)
+      ->option_text("N");
+  app.add_option("--state", options.state,
+                 "Keep what was measured here, and go on from it when it exists")
+      ->check(l2a::not_empty())
+      ->option_text("FILE");
+  app.add_flag("-q,--quiet", options.quiet, "Only the figures");
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  return l2a::run_program(kProgram, [&] {
+    Options options;
+    options.model.type_kv = "f16";
+    CLI::App app(kDescription, kProgram);
+    app.footer(kExamples);
+    app.set_version_flag("--version", concat(kProgram, " ", L2A_VERSION));
+    add_options(app, options);
+    if (const auto code = l2a::parse_arguments(kProgram, app, argc, argv)) return *code;
+    l2a::clean_up_on_signals();
+    Fit fit(options);
+    fit.run();
+    fit.print();
+    fit.write();
+    return 0;
+  });
+}
