@@ -70,10 +70,13 @@ void make_l2a(Checkpoint& checkpoint, const L2aConstruction& construction) {
 
   const std::string dense = config.architecture;
   config.architecture = "l2a-" + dense;
-  config.l2a = L2aConfig{
-      construction.mode,      construction.window,
-      construction.sinks,     construction.temperature,
-      construction.threshold, std::vector<bool>(static_cast<std::size_t>(config.layers), true), {}};
+  config.l2a = L2aConfig{construction.mode,
+                         construction.window,
+                         construction.sinks,
+                         construction.temperature,
+                         construction.threshold,
+                         std::vector<bool>(static_cast<std::size_t>(config.layers), true),
+                         {}};
   checkpoint.metadata.rename_prefix(dense + ".", config.architecture + ".");
   checkpoint.metadata.set_string("general.architecture", config.architecture);
   set_l2a_metadata(checkpoint.metadata, config);
@@ -116,8 +119,7 @@ void set_routers(Checkpoint& checkpoint, std::span<const LinearRouter> routers) 
     constexpr std::string_view kBlock = "blk.";
     const std::string block = tensor.name.substr(0, dot);
     const LinearRouter& router = routers[std::stoul(block.substr(kBlock.size()))];
-    tensors.push_back(
-        filled(tensor.name, {1, config.hidden}, router.weights));
+    tensors.push_back(filled(tensor.name, {1, config.hidden}, router.weights));
     tensors.push_back(filled(block + ".attn_router.bias", {1}, {router.bias}));
   }
   checkpoint.tensors = std::move(tensors);

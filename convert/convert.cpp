@@ -73,8 +73,7 @@ ConvertResult write_gguf(const Checkpoint& checkpoint, const WriteOptions& optio
   ConvertResult result;
   result.warnings = checkpoint.warnings;
   GgufMetadata metadata = checkpoint.metadata;
-  if (options.recipe != nullptr)
-    metadata.set_u32("general.file_type", options.recipe->file_type);
+  if (options.recipe != nullptr) metadata.set_u32("general.file_type", options.recipe->file_type);
   GgufWriter writer(options.target, std::move(metadata));
   std::vector<Dtype> types;
   std::size_t fallbacks = 0;

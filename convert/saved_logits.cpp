@@ -72,8 +72,8 @@ SavedLogits SavedLogits::open(const std::filesystem::path& path) {
   saved.scored_ = saved.log_probs_->shape[1];
   const std::vector<std::int64_t> positions{saved.chunks_, saved.scored_};
   const std::vector<std::int64_t> rows{positions[0], positions[1], saved.vocabulary_};
-  if (saved.chunks_ < 1 || saved.scored_ < 1 || saved.scored_ >= saved.context_ || saved.vocabulary_ < 1 ||
-      saved.log_probs_->shape != rows || saved.next_->shape != positions ||
+  if (saved.chunks_ < 1 || saved.scored_ < 1 || saved.scored_ >= saved.context_ ||
+      saved.vocabulary_ < 1 || saved.log_probs_->shape != rows || saved.next_->shape != positions ||
       saved.most_likely_->shape != positions) {
     throw FileError(concat(name, ": is not a file of saved logits: for tokens ",
                            shape_text(saved.tokens_->shape), " the shape of 'log_probs' is ",

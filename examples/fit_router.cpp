@@ -36,18 +36,20 @@ constexpr const char* kExamples =
     "Examples:\n"
     "  l2a-fit-router model.gguf -f docs/*.txt -o model-l2a.gguf --window 256 --context 4096\n"
     "  l2a-fit-router model.gguf -f a.txt b.txt --held-out c.txt -o l2a.gguf --skip 0.9\n"
-    "  l2a-fit-router model.gguf -f *.txt -o l2a.gguf --state fit.state    # goes on when repeated\n"
+    "  l2a-fit-router model.gguf -f *.txt -o l2a.gguf --state fit.state    # goes on when "
+    "repeated\n"
     "  l2a-run l2a.gguf -f report.txt -p 'What does it say of costs?' --skip 0.9\n"
     "  l2a-perplexity l2a.gguf -f held-out.txt --context 4096 --from 256 --skip 0.8\n\n"
     "Text: long documents of the kind that the model is to read, a file each; 200 thousand tokens\n"
-    "are plenty. Every fifth is kept out of the fit to judge it by, unless --held-out names others.\n"
+    "are plenty. Every fifth is kept out of the fit to judge it by, unless --held-out names "
+    "others.\n"
     "The output appears under its name only when it is complete.\n"
     "Exit codes: 0 done, 1 failed (one line says why), 2 wrong usage, 130 interrupted.";
 
 constexpr std::int64_t kMostContext = 8192;  // by default
 // The inputs and outputs of every layer's attention are kept for a step: 4 values a hidden one, layer and token.
 constexpr std::int64_t kStep = 256;
-constexpr std::array kRidges = {1e-4, 1e-3, 1e-2, 1e-1};
+constexpr std::array kRidges = {1e-3, 1e-2, 1e-1};
 constexpr std::size_t kSkipLogits = 101;
 constexpr std::int64_t kHeldOutEvery = 5;
 constexpr double kSaveEvery = 60;  // seconds
@@ -82,8 +84,7 @@ class Fit {
         file_(l2a::open_file(options.model)),
         config_(l2a::ModelConfig::from_gguf(*file_)),
         pool_(options.model.threads) {
-    if (config_.l2a)
-      throw l2a::Error(concat(options.model.path, ": is an L2A model already"));
+    if (config_.l2a) throw l2a::Error(concat(options.model.path, ": is an L2A model already"));
     context_ = options.context > 0 ? options.context : std::min(kMostContext, config_.context);
     if (reach() >= context_) {
       throw l2a::Error(concat("a window of ", options.window, " and ", options.sinks,
@@ -109,8 +110,7 @@ class Fit {
     session_ = l2a::open_session(options_.model, file_, session_options, l2a::LogitsOf::none);
     l2a::Progress progress(!options_.quiet, l2a::tokens_text);
     progress_ = &progress;
-    progress_total_ =
-        static_cast<std::uint64_t>(token_count(fitted_) + token_count(held_out_));
+    progress_total_ = static_cast<std::uint64_t>(token_count(fitted_) + token_count(held_out_));
     for (std::size_t i = 0; i < static_cast<std::size_t>(contexts_done_); ++i)
       progress_done_ += fitted_[i].size();
     measure();
@@ -146,11 +146,13 @@ class Fit {
       };
       const double before = bytes(whole), after = bytes(checkpoint.config);
       std::cerr << concat("pruned ", pruned_.size(), " of ", config_.layers,
-                          " layers; KV cache at ", config_.context, " tokens: ",
-                          l2a::bytes_text(after), ", ", l2a::bytes_text(before - after), " less\n");
+                          " layers; KV cache at ", config_.context,
+                          " tokens: ", l2a::bytes_text(after), ", ",
+                          l2a::bytes_text(before - after), " less\n");
     }
     std::cerr << concat(options_.target, ": ", result.architecture, ", ", result.tensors,
-                        " tensors, ", l2a::bytes_text(static_cast<double>(result.file_bytes)), "\n");
+                        " tensors, ", l2a::bytes_text(static_cast<double>(result.file_bytes)),
+                        "\n");
   }
 
   void print() const {
@@ -256,8 +258,8 @@ class Fit {
     Contexts all;
     std::swap(all, fitted_);
     for (std::size_t i = 0; i < all.size(); ++i) {
-      const bool held = i % kHeldOutEvery == kHeldOutEvery - 1 ||
-                        (i + 1 == all.size() && held_out_.empty());
+      const bool held =
+          i % kHeldOutEvery == kHeldOutEvery - 1 || (i + 1 == all.size() && held_out_.empty());
       (held ? held_out_ : fitted_).push_back(std::move(all[i]));
     }
   }
@@ -325,11 +327,8 @@ class Fit {
 
   void fit() {
     for (const double ridge : kRidges) {
-      std::vector<l2a::LinearRouter> routers(layers_.size());
-      pool_.parallel_for(config_.layers, 1, [&](std::int64_t begin, std::int64_t end) {
-        for (auto i = static_cast<std::size_t>(begin); i < static_cast<std::size_t>(end); ++i)
-          routers[i] = layers_[i].fit(ridge);
-      });
+      std::vector<l2a::LinearRouter> routers;
+      for (const l2a::RouterStatistics& layer : layers_) routers.push_back(layer.fit(ridge));
       candidates_.push_back(std::move(routers));
     }
   }
@@ -393,9 +392,9 @@ class Fit {
   l2a::Progress* progress_ = nullptr;
   std::uint64_t progress_done_ = 0, progress_total_ = 0;
   bool judging_ = false;
-  std::vector<std::vector<l2a::LinearRouter>> candidates_;                // by ridge, by layer
-  std::vector<std::vector<std::vector<float>>> candidate_logits_;         // likewise, by token
-  std::vector<l2a::RoutedNeed> judged_;                                   // by layer
+  std::vector<std::vector<l2a::LinearRouter>> candidates_;         // by ridge, by layer
+  std::vector<std::vector<std::vector<float>>> candidate_logits_;  // likewise, by token
+  std::vector<l2a::RoutedNeed> judged_;                            // by layer
   double ridge_ = 0;
   std::vector<l2a::LinearRouter> routers_;
   l2a::RoutingQuality quality_;
@@ -429,13 +428,15 @@ void add_options(CLI::App& app, Options& options) {
                  "can choose another")
       ->check(CLI::Range(0.0, 1.0))
       ->option_text("SHARE [0.8]");
-  app.add_option("--prune-below", options.prune_below,
-                 "Take the router, and with it most of the cache, from layers that route less than\n"
-                 "this share of tokens")
+  app.add_option(
+         "--prune-below", options.prune_below,
+         "Take the router, and with it most of the cache, from layers that route less than\n"
+         "this share of tokens")
       ->check(CLI::Range(0.0, 1.0))
       ->option_text("SHARE");
-  app.add_option("-c,--context,--ctx", options.context,
-                 "Tokens that are read at a time; at most what the model was trained for by default")
+  app.add_option(
+         "-c,--context,--ctx", options.context,
+         "Tokens that are read at a time; at most what the model was trained for by default")
       ->check(CLI::Range(2, 1 << 28))
       ->option_text("N [8192]");
   app.add_option("--tokens", options.tokens,
@@ -463,8 +464,8 @@ int main(int argc, char** argv) {
     l2a::clean_up_on_signals();
     Fit fit(options);
     fit.run();
-    fit.print();
     fit.write();
+    fit.print();
     return 0;
   });
 }

@@ -59,9 +59,7 @@ struct Options {
   std::string save_logits, kl, route_stats, imatrix;
   bool json = false, quiet = false;
 
-  std::string source() const {
-    return texts.empty() ? tokens : CLI::detail::join(texts, " ");
-  }
+  std::string source() const { return texts.empty() ? tokens : CLI::detail::join(texts, " "); }
 };
 
 // An output that is an input would be gone before it is read, or after.

@@ -16,6 +16,7 @@
 #include "examples/common/main_wrapper.h"
 #include "examples/common/open_model.h"
 #include "examples/common/progress.h"
+#include "examples/common/routing_options.h"
 #include "examples/common/text_input.h"
 #include "graph/stopwatch.h"
 #include "models/chat.h"
@@ -48,6 +49,7 @@ constexpr const char* kExamples =
 
 struct Options {
   l2a::ModelOptions model;
+  l2a::CutOptions cut;
   std::string prompt, file, system, route_stats;
   bool chat = false, raw = false, json = false, quiet = false;
   bool think = false, no_think = false, ops = false;
@@ -185,6 +187,7 @@ class Program {
     session.chunk = options_.chunk;
     session.cache_dtype = options_.model.cache_dtype();
     session.candidates = l2a::Sampler(options_.sampler).needed_candidates();
+    session.router_cut = options_.cut.cut(config_, options_.model.path);
     load_seconds_ +=
         l2a::seconds_of([&] { session_ = l2a::open_session(options_.model, file_, session); });
     if (session.context > trained && !options_.quiet) {
@@ -367,6 +370,7 @@ void add_sampler_options(CLI::App& app, l2a::SamplerOptions& sampler) {
 
 void add_options(CLI::App& app, Options& options) {
   l2a::add_model_options(app, options.model);
+  l2a::add_cut_options(app, options.cut);
   app.add_option("-p,--prompt", options.prompt, "What to ask")->option_text("TEXT");
   app.add_option("-f,--file", options.file, "Text to put before the prompt; -: standard input")
       ->check(l2a::not_empty())

@@ -50,10 +50,10 @@ struct MatmulInput {
 
 // What narrowing a layer's attention would change: all f32 [T, E].
 struct NarrowedLayer {
-  Tensor x;        // what the attention is added to
-  Tensor h;        // x normalized: what a "widen" router reads
-  Tensor all;      // the attention over all keys, projected
-  Tensor narrow;   // the same over the window and the sinks
+  Tensor x;       // what the attention is added to
+  Tensor h;       // x normalized: what a "widen" router reads
+  Tensor all;     // the attention over all keys, projected
+  Tensor narrow;  // the same over the window and the sinks
 };
 
 // What layer N hands on is named "layer.N" in the graph, its Rows "rows.I" for the I-th layer that routes.

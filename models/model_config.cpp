@@ -193,10 +193,10 @@ std::int64_t L2aConfig::routed_layers() const {
 }
 
 float L2aConfig::cut_for_skip(double skip) const {
-  if (!(skip >= 0 && skip <= 1))
-    throw Error(concat("a skipped share is from 0 to 1, not ", skip));
+  if (!(skip >= 0 && skip <= 1)) throw Error(concat("a skipped share is from 0 to 1, not ", skip));
   if (skip_logits.empty())
-    throw Error("the model's routers were not fitted, so none knows which cut skips how many tokens");
+    throw Error(
+        "the model's routers were not fitted, so none knows which cut skips how many tokens");
   constexpr float kInfinity = std::numeric_limits<float>::infinity();
   if (skip == 0) return -kInfinity;
   if (skip == 1) return kInfinity;

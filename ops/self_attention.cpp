@@ -52,10 +52,8 @@ Tensor project_query(GraphBuilder& graph, Tensor source, const AttentionBlock& b
 
 Tensor flat_attention(GraphBuilder& graph, const AttentionInputs& inputs,
                       const AttentionBlock& block, const AttentionSpan& span) {
-  const Tensor mixed =
-      attention(graph, inputs, {span.window, span.sinks, block.cache.sinks});
-  return graph.reshape(mixed,
-                       {graph.shape(mixed)[0], block.heads.query * block.heads.dim});
+  const Tensor mixed = attention(graph, inputs, {span.window, span.sinks, block.cache.sinks});
+  return graph.reshape(mixed, {graph.shape(mixed)[0], block.heads.query * block.heads.dim});
 }
 
 }  // namespace

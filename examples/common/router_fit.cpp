@@ -56,7 +56,8 @@ std::vector<float> router_logits(const LinearRouter& router, std::span<const flo
   const Eigen::Map<const RowMajor> h(features.data(), count, width);
   const Eigen::Map<const Eigen::VectorXf> weights(router.weights.data(), width);
   std::vector<float> logits(static_cast<std::size_t>(count));
-  Eigen::Map<Eigen::VectorXf>(logits.data(), count) = ((h * weights).array() + router.bias).matrix();
+  Eigen::Map<Eigen::VectorXf>(logits.data(), count) =
+      ((h * weights).array() + router.bias).matrix();
   return logits;
 }
 
@@ -90,8 +91,8 @@ void RouterStatistics::add(ThreadPool& pool, std::span<const float> features,
         for (std::int64_t block = begin; block < end; ++block) {
           const std::int64_t first = block * kBlock;
           const std::int64_t last = std::min(first + kBlock, features_);
-          Eigen::Map<RowMajor> squares(squares_[static_cast<std::size_t>(block)].data(), last - first,
-                                   last);
+          Eigen::Map<RowMajor> squares(squares_[static_cast<std::size_t>(block)].data(),
+                                       last - first, last);
           squares.noalias() +=
               centred.middleCols(first, last - first).transpose() * centred.leftCols(last);
         }

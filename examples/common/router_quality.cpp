@@ -18,7 +18,9 @@ std::vector<float> joined(std::span<const RoutedNeed> layers,
   return all;
 }
 
-double sum(std::span<const float> values) { return std::accumulate(values.begin(), values.end(), 0.0); }
+double sum(std::span<const float> values) {
+  return std::accumulate(values.begin(), values.end(), 0.0);
+}
 
 // Shares of all need that the first tokens of an order have, at evenly spaced shares of the tokens.
 std::vector<double> captured_by(std::span<const float> need, std::span<const float> order,
@@ -122,7 +124,10 @@ std::string need_plot(std::span<const RoutedNeed> layers) {
   }
   std::string text = "need captured    * fitted   o oracle   . random\n";
   for (std::size_t y = 0; y < kHeight; ++y) {
-    text += y == 0 ? "100% |" : y == kHeight / 2 ? " 50% |" : y == kHeight - 1 ? "  0% |" : "     |";
+    text += y == 0             ? "100% |"
+            : y == kHeight / 2 ? " 50% |"
+            : y == kHeight - 1 ? "  0% |"
+                               : "     |";
     text += rows[y].substr(0, rows[y].find_last_not_of(' ') + 1) + "\n";
   }
   text += "      0%            tokens routed, of all layers           100%\n";

@@ -24,7 +24,7 @@ struct LayerQuality {
   double routed = 0;    // share of its tokens
   double need = 0;      // its share of the need of all layers
   double captured = 0;  // the share of its need that routed tokens have
-  double auc = 0;       // against the tokens that an oracle would route; NaN where it routes all or none
+  double auc = 0;  // against the tokens that an oracle would route; NaN where it routes all or none
 };
 
 // With one cut for all layers, at which `skip` of all tokens are not routed.

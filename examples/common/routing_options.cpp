@@ -14,8 +14,7 @@ std::optional<float> CutOptions::cut(const ModelConfig& config, const std::strin
   const char* const name = skip ? "--skip" : "--threshold";
   try {
     if (!config.l2a || config.l2a->routed_layers() == 0) throw Error("the model has no router");
-    return skip ? config.l2a->cut_for_skip(*skip)
-                : router_cut(config.l2a->temperature, *threshold);
+    return skip ? config.l2a->cut_for_skip(*skip) : router_cut(config.l2a->temperature, *threshold);
   } catch (const Error& error) {
     throw Error(concat(name, ": ", path, ": ", error.what()));
   }
@@ -37,8 +36,7 @@ void add_cut_options(CLI::App& app, CutOptions& options) {
 RouteChoice route_choice(const std::string& choice) {
   RouteChoice result;
   if (choice == "model") return result;
-  result.by =
-      choice.starts_with("oracle:") ? RouteChoice::By::oracle : RouteChoice::By::forced;
+  result.by = choice.starts_with("oracle:") ? RouteChoice::By::oracle : RouteChoice::By::forced;
   CLI::detail::lexical_cast(choice.substr(choice.find(':') + 1), result.share);
   return result;
 }
@@ -49,10 +47,9 @@ CLI::Option* add_route_option(CLI::App& app, std::string& choice, bool has_oracl
     const std::size_t colon = text.find(':');
     const std::string by = text.substr(0, colon);
     double share = -1;
-    if (text == "model" || (colon != std::string::npos &&
-                            (by == "forced" || (has_oracle && by == "oracle")) &&
-                            CLI::detail::lexical_cast(text.substr(colon + 1), share) &&
-                            share >= 0 && share <= 1))
+    if (text == "model" ||
+        (colon != std::string::npos && (by == "forced" || (has_oracle && by == "oracle")) &&
+         CLI::detail::lexical_cast(text.substr(colon + 1), share) && share >= 0 && share <= 1))
       return std::string();
     return concat("'", text, "' is neither model nor forced:SHARE",
                   has_oracle ? " nor oracle:SHARE" : "", " with a share from 0 to 1");
@@ -69,8 +66,8 @@ Oracle::Oracle(const ModelOptions& options, const std::shared_ptr<const GgufFile
   const ModelConfig config = ModelConfig::from_gguf(*file);
   if (!config.l2a || config.l2a->mode != L2aMode::widen ||
       config.l2a->routed_layers() != config.layers) {
-    throw Error(concat("--route oracle: ", options.path,
-                       ": is no L2A model that widens in every layer"));
+    throw Error(
+        concat("--route oracle: ", options.path, ": is no L2A model that widens in every layer"));
   }
   reach_ = config.l2a->window + config.l2a->sinks;
   needs_.resize(static_cast<std::size_t>(config.layers));
@@ -102,8 +99,8 @@ void Oracle::read(std::span<const Token> tokens) {
 }
 
 bool Oracle::routes(std::int64_t layer, std::int64_t position) const {
-  return position >= reach_ && needs_[static_cast<std::size_t>(layer)]
-                                      [static_cast<std::size_t>(position)] >= cut_;
+  return position >= reach_ &&
+         needs_[static_cast<std::size_t>(layer)][static_cast<std::size_t>(position)] >= cut_;
 }
 
 }  // namespace l2a

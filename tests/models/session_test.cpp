@@ -394,6 +394,74 @@ TEST_CASE("a forced share of tokens is routed, others in each layer, whatever th
   }
 }
 
+TEST_CASE("routes can be said token by token, and a cut can stand in for the model's") {
+  constexpr std::size_t kTokens = 60;
+  const std::vector<Token> tokens = some_tokens(kTokens);
+  const TestModel model("l2a-llama-widen");
+  SessionOptions options = f32_cache(kTokens);
+  options.keep_routes = true;
+  options.forced_routes = [](std::int64_t layer, std::int64_t position) {
+    return (position + layer) % 3 == 0;
+  };
+  Session session = model.session(options);
+  for (const std::size_t begin : {0U, 37U}) {
+    const std::size_t count = begin == 0 ? 37 : kTokens - 37;
+    const Evaluation step = session.step(std::span(tokens).subspan(begin, count), LogitsOf::last);
+    for (std::size_t layer = 0; layer < step.routes.size(); ++layer) {
+      std::vector<std::int32_t> expected;
+      for (std::size_t t = 0; t < count; ++t) {
+        if ((begin + t + layer) % 3 == 0) expected.push_back(static_cast<std::int32_t>(t));
+      }
+      CHECK(step.routes[layer] == expected);
+    }
+  }
+  SessionOptions cut = f32_cache(kTokens);
+  cut.router_cut = std::numeric_limits<float>::infinity();
+  Session none = model.session(cut);
+  logits_of(none, tokens, kTokens);
+  CHECK(none.routing().share() == 0);
+  cut.router_cut = -std::numeric_limits<float>::infinity();
+  Session all = model.session(cut);
+  logits_of(all, tokens, kTokens);
+  CHECK(all.routing().share() == 1);
+}
+
+TEST_CASE("narrowing shows both attentions of every layer, and the model goes on with all keys") {
+  constexpr std::size_t kTokens = 50;
+  constexpr std::int64_t kWindow = 12, kSinks = 3;
+  const std::vector<Token> tokens = some_tokens(kTokens);
+  for (const char* name : {"qwen2-tiny", "l2a-llama-widen", "llama-tiny"}) {
+    CAPTURE(name);
+    const TestModel model(name);
+    SessionOptions options = f32_cache(kTokens);
+    options.narrowing = {kWindow, kSinks};
+    std::int64_t calls = 0;
+    options.observe_narrowed = [&](const NarrowedAttention& step) {
+      ++calls;
+      const auto width = static_cast<std::size_t>(step.hidden);
+      for (std::size_t t = 0; t < step.x.size() / width; ++t) {
+        const bool same = std::ranges::equal(step.all.subspan(t * width, width),
+                                             step.narrow.subspan(t * width, width));
+        const std::int64_t position = step.first + static_cast<std::int64_t>(t);
+        if (position < kWindow) CHECK(same);
+        if (position >= kWindow + kSinks) CHECK_FALSE(same);
+      }
+    };
+    Session session = model.session(options);
+    const auto logits = logits_of(session, tokens, 17);
+    CHECK(calls == model.config().layers * 3);
+    SessionOptions plain = f32_cache(kTokens);
+    if (model.config().l2a) plain.forced_share = 1;
+    Session dense = model.session(plain);
+    CHECK(logits == logits_of(dense, tokens, 17));
+  }
+  SessionOptions options = f32_cache(kTokens);
+  options.narrowing = {kWindow, kSinks};
+  for (const char* name : {"l2a-qwen3-tiny", "l2a-qwen3-pruned"}) {
+    CHECK(contains(message_of<Error>([&] { TestModel(name).session(options); }), "every layer"));
+  }
+}
+
 TEST_CASE("a q8_0 cache is smaller, nearly as good, and the same for chunks of any size") {
   const std::vector<Token> tokens = some_tokens(40);
   for_each_kind([&](const TestModel& model) {
