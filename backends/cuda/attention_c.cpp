@@ -36,7 +36,7 @@ class Call {
     }
     const OutputInfo out = op_.infer(infos_);
     kernel_ = find_cuda_kernel(Attention::kName);
-    if (!kernel_->supports(infos_)) throw Error("the CUDA backend has no such attention");
+    if (!kernel_->supports(op_, infos_)) throw Error("the CUDA backend has no such attention");
     output_ = {out.dtype, out.shape, contiguous_strides(out.dtype, out.shape),
                reinterpret_cast<std::byte*>(a.out)};
     int device = 0;
