@@ -185,9 +185,9 @@ class Bench {
     if (!options_.no_warmup) {
       session.assume(result.depth);
       if (result.prompt > 0) {
-        session.prefill(tokens);
+        session.prefill(tokens).most_likely();
       } else {
-        session.decode(tokens.front());
+        session.decode(tokens.front()).most_likely();
       }
     }
     for (std::int64_t i = 0; i < options_.repetitions; ++i) {
