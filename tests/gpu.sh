@@ -22,7 +22,8 @@ if command -v compute-sanitizer > /dev/null; then
       "$build/tests/l2a-tests" --no-version --test-case='the CUDA backend computes*'
   }
   for cases in 'matmul q8_0 5' 'matmul q4_k 140' 'matmul q6_k 1x' 'matmul bf16 140' 'dim 128 window 70 sinks 5' \
-    'capacity 2100' 'capacity 205' 'capacity 3020' 'several tiles' 'route 127' 'gather and scatter 127' 'l2a_attention add 9' 'argmax 3' 'kv_append f16'; do
+    'capacity 2100' 'capacity 205' 'capacity 3020' 'several tiles' 'route 127' 'gather and scatter 127' \
+    'l2a_attention add 9' 'argmax 3' 'kv_append f16'; do
     sanitize memcheck "$cases"
   done
   for cases in 'matmul q8_0 7x' 'matmul q4_k 5' 'matmul f16 140' 'dim 64 window 70 sinks 5' 'capacity 2100' \
