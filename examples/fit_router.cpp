@@ -6,7 +6,7 @@
 #include <filesystem>
 #include <iomanip>
 #include <iostream>
-#include <numeric>
+#include <limits>
 
 #include "convert/construct.h"
 #include "convert/convert.h"
@@ -16,6 +16,7 @@
 #include "examples/common/progress.h"
 #include "examples/common/router_fit.h"
 #include "examples/common/router_quality.h"
+#include "examples/common/routing_options.h"
 #include "examples/common/text_input.h"
 #include "models/kv_cache.h"
 
@@ -189,6 +190,9 @@ class Fit {
     std::vector<std::string> inputs = options_.texts;
     inputs.insert(inputs.end(), options_.held_out.begin(), options_.held_out.end());
     inputs.push_back(options_.model.path);
+    if (std::filesystem::path(options_.state).lexically_normal() ==
+        std::filesystem::path(options_.target).lexically_normal())
+      throw l2a::Error(concat(options_.target, ": is the file of --output and of --state"));
     for (const std::string& output : {options_.target, options_.state}) {
       for (const std::string& input : inputs) {
         std::error_code ignored;
@@ -360,7 +364,7 @@ class Fit {
       if (options_.prune_below && quality_.layers[i].routed < *options_.prune_below)
         pruned_.push_back(static_cast<std::int64_t>(i));
     }
-    const float cut = quality_.cut;
+    const float cut = finite_cut();
     for (l2a::LinearRouter& router : routers_) router.bias -= cut;
     std::vector<float> logits;
     for (std::size_t i = 0; i < judged_.size(); ++i) {
@@ -373,6 +377,18 @@ class Fit {
       const std::size_t at = i * (logits.size() - 1) / (kSkipLogits - 1);
       skip_logits_.push_back(static_cast<double>(logits[at]));
     }
+  }
+
+  // To skip nothing or everything takes no infinite bias: no token here has a logit below the lowest, or this one.
+  float finite_cut() const {
+    float lowest = std::numeric_limits<float>::infinity(), highest = -lowest;
+    for (const l2a::RoutedNeed& layer : judged_) {
+      for (const float logit : layer.logit) {
+        lowest = std::min(lowest, logit);
+        highest = std::max(highest, logit);
+      }
+    }
+    return std::clamp(quality_.cut, lowest, highest + 1);
   }
 
   void take_logits(std::size_t candidate) {
@@ -426,13 +442,13 @@ void add_options(CLI::App& app, Options& options) {
   app.add_option("--skip", options.skip,
                  "Share of tokens, over all layers, that see no more; programs that run the model\n"
                  "can choose another")
-      ->check(CLI::Range(0.0, 1.0))
+      ->check(l2a::share_from_0_to_1())
       ->option_text("SHARE [0.8]");
   app.add_option(
          "--prune-below", options.prune_below,
          "Take the router, and with it most of the cache, from layers that route less than\n"
          "this share of tokens")
-      ->check(CLI::Range(0.0, 1.0))
+      ->check(l2a::share_from_0_to_1())
       ->option_text("SHARE");
   app.add_option(
          "-c,--context,--ctx", options.context,

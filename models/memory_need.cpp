@@ -51,6 +51,10 @@ MemoryNeed memory_need(const GgufFile& file, const ModelConfig& config,
   for (std::int64_t layer = 0; layer < config.layers; ++layer) {
     const CacheBytes caches = layer_cache_bytes(config, layer, options.cache_dtype, context);
     need.layers[static_cast<std::size_t>(layer)] += caches.total();
+    if (options.narrowing) {  // four tensors [tokens, hidden] are kept to be read
+      need.layers[static_cast<std::size_t>(layer)] += static_cast<std::uint64_t>(
+          4 * std::min(options.chunk, context) * config.hidden * std::int64_t{sizeof(float)});
+    }
     need.layer_buffer = std::max(need.layer_buffer, std::max(caches.local, caches.global) / 2);
   }
   need.step = step_bytes(config, std::min(options.chunk, context), logits);

@@ -20,15 +20,25 @@ std::optional<float> CutOptions::cut(const ModelConfig& config, const std::strin
   }
 }
 
+CLI::Validator share_from_0_to_1() {
+  return {[](std::string& text) {
+            double share = -1;
+            return CLI::detail::lexical_cast(text, share) && share >= 0 && share <= 1
+                       ? std::string()
+                       : concat("'", text, "' is not a share from 0 to 1");
+          },
+          ""};
+}
+
 void add_cut_options(CLI::App& app, CutOptions& options) {
   auto* skip = app.add_option("--skip", options.skip,
                               "Of a model that l2a-fit-router made: the share of tokens, over all\n"
                               "layers, not to route; by default what it was fitted with")
-                   ->check(CLI::Range(0.0, 1.0))
+                   ->check(share_from_0_to_1())
                    ->option_text("SHARE");
   app.add_option("--threshold", options.threshold,
                  "The routers' threshold in place of the model's, between 0 and 1")
-      ->check(CLI::Range(0.0, 1.0))
+      ->check(share_from_0_to_1())
       ->excludes(skip)
       ->option_text("X");
 }

@@ -13,6 +13,9 @@
 
 namespace l2a {
 
+// From 0 to 1 and no NaN, which CLI::Range lets pass.
+CLI::Validator share_from_0_to_1();
+
 // --skip and --threshold: another cut of the model's own routers.
 struct CutOptions {
   std::optional<double> skip, threshold;

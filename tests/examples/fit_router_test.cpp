@@ -123,6 +123,18 @@ TEST_CASE("--prune-below takes routers from layers that hardly route") {
   CHECK(contains(all.out, "pruned"));
 }
 
+TEST_CASE("nothing and everything can be skipped from the start") {
+  for (const char* skip : {"0", "1"}) {
+    CAPTURE(skip);
+    const Fixture files;
+    REQUIRE(test::run(kProgram, files.arguments(model("llama-tiny"), {"--skip", skip})).code == 0);
+    const auto json = json_of("l2a-perplexity",
+                              {files.target, "-f", files.held, "--context", "96", "--from", "18"});
+    CHECK(json["routed"]["share"].get<double>() ==
+          doctest::Approx(skip[0] == '0' ? 1 : 0).epsilon(0.02));
+  }
+}
+
 TEST_CASE("a fit goes on from its state, and gives the same file") {
   const Fixture files;
   const std::string state = (files.folder / "state").string();

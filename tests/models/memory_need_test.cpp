@@ -57,5 +57,25 @@ TEST_CASE("what a model needs is its weights, its caches at the whole context, a
   }
 }
 
+TEST_CASE("what narrowing keeps of every layer is counted") {
+  const TemporaryFolder folder;
+  const std::shared_ptr<Backend> backend = make_reference_backend();
+  const auto file = convert_to(folder / "model.gguf", checkpoint("qwen3-tiny"));
+  const auto model = Model::load(file, backend);
+  SessionOptions options;
+  options.context = 40;
+  options.chunk = 16;
+  const std::uint64_t plain = memory_need(*file, model->config(), options).total();
+  options.narrowing = {4, 1};
+  const MemoryNeed need = memory_need(*file, model->config(), options);
+  const std::uint64_t kept = need.total() - plain;
+  CHECK(kept ==
+        static_cast<std::uint64_t>(4 * 16 * model->config().hidden * 4 * model->config().layers));
+  Session session(model, backend, {}, options);
+  session.step(some_tokens(16), LogitsOf::last);
+  CHECK(session.arena_bytes() > kept);
+  CHECK(session.arena_bytes() <= need.step + kept);
+}
+
 }  // namespace
 }  // namespace l2a::test
