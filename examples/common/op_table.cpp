@@ -32,13 +32,16 @@ std::string op_table(std::string_view title, const OpTimes& times, const Roof& r
   for (const auto& it : slowest_first) {
     const OpTime& time = it->second;
     const double share = total > 0 ? time.seconds / total : 0;
-    const double seconds = std::max(time.seconds, 1e-9);
     out << "  " << std::left << std::setw(16) << it->first << std::right << std::setprecision(2)
         << std::setw(10) << 1e3 * time.seconds << std::setprecision(1) << std::setw(7)
-        << 100 * share << "%" << std::setw(9) << time.calls << std::setw(9)
-        << time.cost.bytes / seconds / 1e9 << std::setw(9) << time.cost.operations / seconds / 1e9;
-    if (roof.bytes > 0)
-      out << std::setw(14) << 100 * bound_seconds(time.cost, roof) / seconds << "%";
+        << 100 * share << "%" << std::setw(9) << time.calls;
+    // An op that a backend computes as part of another has no time of its own.
+    if (time.seconds > 0) {
+      out << std::setw(9) << time.cost.bytes / time.seconds / 1e9 << std::setw(9)
+          << time.cost.operations / time.seconds / 1e9;
+      if (roof.bytes > 0)
+        out << std::setw(14) << 100 * bound_seconds(time.cost, roof) / time.seconds << "%";
+    }
     out << "\n";
   }
   return out.str();
