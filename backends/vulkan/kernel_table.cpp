@@ -9,7 +9,7 @@ const Kernel* find_kernel(std::string_view op) {
   static const std::array kKernels = {&kAdd,       &kArgmax,         &kAttention, &kCast,
                                       &kCountRows, &kGatherRows,     &kKvAppend,  &kMatmul,
                                       &kRmsNorm,   &kRope,           &kRopeTable, &kRoute,
-                                      &kRowLookup, &kScatterAddRows, &kSiluMul};
+                                      &kRowLookup, &kScatterAddRows, &kSiluMul,   &kTopK};
   const auto found = std::find_if(kKernels.begin(), kKernels.end(),
                                   [&](const Kernel* kernel) { return kernel->op == op; });
   return found == kKernels.end() ? nullptr : *found;
