@@ -31,7 +31,7 @@ fetch_text() {
   mkdir -p "$folder/package"
   (cd "$folder/package" && quietly apt-get download "$package" && dpkg -x "$package"_*.deb .)
   # Documents of a context's length and more, in an order that mixes subjects and is always the same.
-  (cd "$folder"/package/usr/share/doc/python3.*/html/_sources &&
+  (cd "$folder"/package/usr/share/doc/python3.*[0-9]/html/_sources &&
     find library howto reference tutorial whatsnew c-api -name '*.rst.txt' -size "+$((context * 5 / 1024))k" |
     LC_ALL=C sort | while read -r file; do
       printf '%s %s\n' "$(cksum <<<"$file" | cut -d ' ' -f 1)" "$PWD/$file"
@@ -72,7 +72,7 @@ row() {  # row LABEL SHARE NAME
     -v narrow="$(value narrow perplexity)" -v kl="$(value "$3" mean)" 'BEGIN {
       gap = narrow - dense
       printf "| %s | %s | %.3f | %+.2f%% | %.0f%% | %.4f |\n", label, skip, perplexity,
-        100 * (perplexity / dense - 1), gap > 0 ? 100 * (narrow - perplexity) / gap : 0, kl
+        100 * (perplexity / dense - 1), (gap > 0) ? 100 * (narrow - perplexity) / gap : 0, kl
     }'
 }
 
