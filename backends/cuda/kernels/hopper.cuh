@@ -1,5 +1,5 @@
-// What Hopper adds to shared memory and to warps (sm_90a): barriers that count bytes, copies of boxes of a tensor by the
-// copy engine (TMA), registers moved between warpgroups. A name for an instruction each; PTX ISA 8.0.
+// What Hopper adds to shared memory and to warps (sm_90a) beside barriers that count bytes (barrier.cuh): copies of boxes
+// of a tensor by the copy engine (TMA), registers moved between warpgroups. A name for an instruction each; PTX ISA 8.0.
 //
 // A pipeline is a ring of stages with two barriers each: `full`, which the copy engine completes, and `empty`, on which
 // those who have read the stage arrive. Round r of a stage waits for phase r % 2 of `full`, and before it is filled for
@@ -11,6 +11,7 @@
 #include <cstdint>
 
 #include "backends/cuda/kernels/async_copy.cuh"
+#include "backends/cuda/kernels/barrier.cuh"
 
 // The instructions below exist in this compilation.
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
@@ -25,37 +26,9 @@ constexpr int kWarpgroup = 128;  // threads
 
 #if L2A_HOPPER_CODE
 
-using Barrier = std::uint64_t;
-
-__device__ inline void init_barrier(Barrier* barrier, int arrivals) {
-  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(barrier)),
-               "r"(arrivals));
-}
-// After init_barrier, before the copy engine may see the barriers.
-__device__ inline void publish_barriers() {
-  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
-}
 __device__ inline void arrive(Barrier* barrier) {
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(barrier))
                : "memory");
-}
-// Arrives, and announces bytes that the phase waits for.
-__device__ inline void arrive_expecting(Barrier* barrier, int bytes) {
-  asm volatile(
-      "mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(barrier)),
-      "r"(bytes)
-      : "memory");
-}
-__device__ inline void wait(Barrier* barrier, int phase) {
-  asm volatile(
-      "{\n"
-      ".reg .pred done;\n"
-      "again:\n"
-      "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
-      "@!done bra again;\n"
-      "}" ::"r"(shared_address(barrier)),
-      "r"(phase)
-      : "memory");
 }
 
 // Place in a ring of stages, and the phase that its barriers are in.

@@ -34,7 +34,7 @@ Rings rings_of(const Matvec& matvec) {
   if (columns == 1)
     rings.activation_bytes =
         static_cast<int>((QuantizedColumns::bytes(1, matvec.columns.inner) + 15) / 16 * 16);
-  rings.barrier_bytes = Place::warps(columns) * kMostStages * static_cast<int>(sizeof(Arrival));
+  rings.barrier_bytes = Place::warps(columns) * kMostStages * static_cast<int>(sizeof(Barrier));
   const int room = matvec.device.shared_bytes / Place::blocks(columns) - kReserved -
                    rings.activation_bytes - rings.barrier_bytes;
   rings.warps = std::clamp(room / (kFewStages * Place::kStageBytes), 1, Place::warps(columns));
@@ -102,7 +102,7 @@ __global__ void __launch_bounds__(32 * Layout<dtype>::warps(columns),
   const int stride = warps * static_cast<int>(gridDim.x);
   const int first = warp * static_cast<int>(gridDim.x) + static_cast<int>(blockIdx.x);
   int total = tasks.total(columns > 1 || !preparation.router.spares_last);
-  auto* const arrivals = reinterpret_cast<Arrival*>(shared + activation_bytes) + warp * stages;
+  auto* const arrivals = reinterpret_cast<Barrier*>(shared + activation_bytes) + warp * stages;
   std::uint8_t* const memory =
       shared + activation_bytes + barrier_bytes + warp * stages * Place::kStageBytes;
   WeightRing<dtype> ring(tasks, row_bytes, memory, arrivals, stages, first, stride, total);

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "backends/cuda/kernels/async_copy.cuh"
+#include "backends/cuda/kernels/barrier.cuh"
 #include "backends/cuda/kernels/matvec.cuh"
 #include "backends/cuda/kernels/units.cuh"
 
@@ -20,34 +21,9 @@ struct Chunks {
   static constexpr int kStageBytes = 2 * kRowBytes;
 };
 
-using Arrival = std::uint64_t;  // an mbarrier, of a stage
-
 #if __CUDA_ARCH__ >= 900
-__device__ inline void init_arrival(Arrival* arrival) {
-  asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(shared_address(arrival)));
-}
-__device__ inline void publish_arrivals() {
-  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
-}
-__device__ inline void expect_bytes(Arrival* arrival, int bytes) {
-  asm volatile(
-      "mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(arrival)),
-      "r"(bytes)
-      : "memory");
-}
-__device__ inline void wait_arrival(Arrival* arrival, int phase) {
-  asm volatile(
-      "{\n"
-      ".reg .pred done;\n"
-      "again:\n"
-      "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
-      "@!done bra again;\n"
-      "}" ::"r"(shared_address(arrival)),
-      "r"(phase)
-      : "memory");
-}
 // Multiples of 16 bytes and addresses.
-__device__ inline void bulk_copy(std::uint32_t to, const void* from, int bytes, Arrival* arrival) {
+__device__ inline void bulk_copy(std::uint32_t to, const void* from, int bytes, Barrier* arrival) {
   asm volatile(
       "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::
           "r"(to),
@@ -64,7 +40,7 @@ class WeightRing {
 
  public:
   __device__ WeightRing(const MatvecTasks& tasks, std::int64_t row_bytes, std::uint8_t* ring,
-                        Arrival* arrivals, int stages, int first, int stride, int total)
+                        Barrier* arrivals, int stages, int first, int stride, int total)
       : tasks_(tasks),
         row_bytes_(row_bytes),
         ring_(ring),
@@ -75,8 +51,8 @@ class WeightRing {
         task_(first) {
 #if __CUDA_ARCH__ >= 900
     if (threadIdx.x % 32 == 0) {
-      for (int i = 0; i < stages; ++i) init_arrival(arrivals + i);
-      publish_arrivals();
+      for (int i = 0; i < stages; ++i) init_barrier(arrivals + i, 1);
+      publish_barriers();
     }
     __syncwarp();
 #endif
@@ -95,7 +71,7 @@ class WeightRing {
   // The next chunk of the tasks in order, there for all lanes until the next call.
   __device__ const std::uint8_t* next() {
 #if __CUDA_ARCH__ >= 900
-    wait_arrival(arrivals_ + stage_, phase_);
+    wait(arrivals_ + stage_, phase_);
 #else
     wait_copies_to(stages_ - 2);
 #endif
@@ -137,11 +113,11 @@ class WeightRing {
 #if __CUDA_ARCH__ >= 900
   __device__ void copy(int bytes) const {
     if (threadIdx.x % 32 != 0) return;
-    Arrival* const arrival = arrivals_ + fetched_;
+    Barrier* const arrival = arrivals_ + fetched_;
     const std::uint32_t to = shared_address(ring_ + fetched_ * Place::kStageBytes);
     const int first = (before_[0] + bytes + 15) / 16 * 16;
     const int second = second_ ? (before_[1] + bytes + 15) / 16 * 16 : 0;
-    expect_bytes(arrival, first + second);
+    arrive_expecting(arrival, first + second);
     bulk_copy(to, from_[0], first, arrival);
     if (second_) bulk_copy(to + Place::kRowBytes, from_[1], second, arrival);
   }
@@ -165,7 +141,7 @@ class WeightRing {
   const MatvecTasks& tasks_;
   const std::int64_t row_bytes_;
   std::uint8_t* const ring_;
-  Arrival* const arrivals_;
+  Barrier* const arrivals_;
   const int stages_, stride_;
   int total_, task_, left_ = 0, missed_ = 0;  // left: bytes of the task's rows
   int fetched_ = 0, stage_ = 0, phase_ = 0;   // next stages to fill and to read
