@@ -21,15 +21,18 @@ class Transfer {
  private:
   static constexpr std::size_t kSlotBytes = std::size_t{4} << 20;
   static constexpr int kSlots = 4;
+  // Uploads lie behind one another, so that a step's few small ones cost no event each.
   struct Slot {
     PinnedMemory memory;
-    Event read;  // the device has read it
+    std::size_t used = 0;
+    Event read;  // the device has read all of it
   };
   Slot& next_slot();
 
   cudaStream_t stream_;
   Slot slots_[kSlots];
   int next_ = 0;
+  PinnedMemory downloaded_;
 };
 
 }  // namespace l2a::cuda
