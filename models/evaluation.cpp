@@ -17,7 +17,7 @@ void StepResults::begin(const Plan& of, const DecoderGraph& graph) {
       std::vector<std::int32_t> list(static_cast<std::size_t>(shape.elements()));
       plan->read(of_layer[part], std::span<std::int32_t>(list));
       for (std::int32_t i = 0; i < list.front(); ++i) {
-        routed.push_back(static_cast<std::int32_t>(part) + list[static_cast<std::size_t>(1 + i)]);
+        routed.push_back(static_cast<std::int32_t>(part) + list[1 + static_cast<std::size_t>(i)]);
       }
     }
   }
