@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <iostream>
+#include <numeric>
 
 #include "examples/common/bench_report.h"
 #include "examples/common/main_wrapper.h"
@@ -12,7 +13,7 @@
 #include "examples/common/random_model.h"
 #include "examples/common/routing_options.h"
 #include "graph/stopwatch.h"
-#include "models/session.h"
+#include "models/sequence_pool.h"
 
 namespace {
 
@@ -31,18 +32,22 @@ constexpr const char* kExamples =
     "A depth is not run but assumed: the caches hold arbitrary numbers, which take the same time.\n"
     "'of the limit': tg, bytes of weights and caches read, over reading memory as fast as it goes\n"
     "with the same threads; pp, operations over those of the instructions that multiply.\n"
+    "--sequences generates for several at once, which read the weights together: t/s is of all, "
+    "'each'\n"
+    "of one of them.\n"
     "Both limits are measured in the same run, every few seconds; the fastest counts. An op whose\n"
     "data is still in a cache can be above the limit of memory.\n\n"
     "Examples:\n"
     "  l2a-bench model.gguf\n"
     "  l2a-bench model.gguf -p 512,2048 -n 64 -d 0,4096,16384 -t 1,2 --type-kv f16,f32\n"
     "  l2a-bench model.gguf -p 0 -n 32 --ops                      # tg only; where the time goes\n"
+    "  l2a-bench model.gguf -p 0 -n 32 --sequences 1,4,8          # as a server generates\n"
     "  l2a-bench --shape 8b --type q4_k_m --l2a --route forced:0.2 -d 0,32768   # no file needed\n"
     "  l2a-bench model.gguf -o json | jq '.[] | {n_prompt, n_gen, median_ts}'";
 
 struct Options {
   l2a::ModelOptions model;
-  std::vector<std::int64_t> prompts = {512}, generated = {128}, depths = {0};
+  std::vector<std::int64_t> prompts = {512}, generated = {128}, depths = {0}, sequences = {1};
   std::vector<int> threads = {0};
   std::vector<std::string> cache_types = {"f16"};
   std::int64_t chunk = 512, repetitions = 5;
@@ -82,7 +87,7 @@ std::vector<Token> some_tokens(std::int64_t count, std::int64_t vocabulary) {
 }
 
 struct Test {
-  std::int64_t prompt, generated, depth;
+  std::int64_t prompt, generated, sequences, depth;
 };
 
 class Bench {
@@ -96,9 +101,11 @@ class Bench {
                   [](double runs) { return concat(std::llround(runs), " runs"); }) {
     for (const std::int64_t depth : options.depths) {
       for (const std::int64_t count : options.prompts)
-        if (count > 0) tests_.push_back({count, 0, depth});
-      for (const std::int64_t count : options.generated)
-        if (count > 0) tests_.push_back({0, count, depth});
+        if (count > 0) tests_.push_back({count, 0, 1, depth});
+      for (const std::int64_t sequences : options.sequences) {
+        for (const std::int64_t count : options.generated)
+          if (count > 0) tests_.push_back({0, count, sequences, depth});
+      }
     }
     total_ = tests_.size() * options.threads.size() * options.cache_types.size() *
              static_cast<std::size_t>(options.repetitions);
@@ -148,7 +155,7 @@ class Bench {
                           [&](const auto& a, const auto& b) { return bytes(a) < bytes(b); });
     progress_.clear();
     return l2a::place_model(options, l2a::open_file(options), session_options(largest),
-                            l2a::LogitsOf::last, std::move(backend));
+                            l2a::LogitsOf::last, std::move(backend), slots());
   }
 
   std::string random_name() const { return l2a::RandomModel(options_.random).name(); }
@@ -163,77 +170,101 @@ class Bench {
     return options;
   }
 
+  std::int64_t slots() const { return *std::ranges::max_element(options_.sequences); }
+
   void run_tests(const l2a::PlacedModel& placed, const l2a::BenchResult& head) {
-    l2a::Session session(placed.model, placed.backend, placed.fallbacks,
-                         session_options(head.cache_type));
+    l2a::SequencePool pool(placed.model, placed.backend, placed.fallbacks,
+                           session_options(head.cache_type), slots());
     for (const Test& test : tests_) {
       l2a::BenchResult result = head;
       result.prompt = test.prompt;
       result.generated = test.generated;
+      result.sequences = test.sequences;
       result.depth = test.depth;
-      measure(session, *placed.backend, result);
+      measure(pool, *placed.backend, result);
       progress_.clear();
       l2a::print(report_.add(result));
     }
   }
 
-  void measure(l2a::Session& session, l2a::Backend& backend, l2a::BenchResult& result) {
+  void measure(l2a::SequencePool& pool, l2a::Backend& backend, l2a::BenchResult& result) {
     raise_limits(backend);
     result.limits = limits_;
     const std::vector<Token> tokens =
-        some_tokens(result.tokens(), session.model().config().vocabulary);
+        some_tokens(result.tokens(), pool.model().config().vocabulary);
     if (!options_.no_warmup) {
-      session.assume(result.depth);
+      assume_depth(pool, result);
       if (result.prompt > 0) {
-        session.prefill(tokens).most_likely();
+        pool.prefill(0, tokens).most_likely();
       } else {
-        session.decode(tokens.front()).most_likely();
+        pool.step(entries(result, tokens, 0)).most_likely();
       }
     }
     for (std::int64_t i = 0; i < options_.repetitions; ++i) {
       progress_.update(done_++, total_, result.test());
-      result.seconds.push_back(run_once(session, result, tokens));
+      result.seconds.push_back(run_once(pool, result, tokens));
     }
     if (options_.ops) {
-      session.time_ops(&result.ops);
-      run_once(session, result, tokens);
-      session.time_ops(nullptr);
+      pool.time_ops(&result.ops);
+      run_once(pool, result, tokens);
+      pool.time_ops(nullptr);
     }
-    result.caches = session.cache_bytes();
-    result.routed_share = session.routing().share();
-    result.cost = cost(session, result);
+    l2a::RoutingStats routing;
+    for (std::int64_t slot = 0; slot < result.sequences; ++slot) {
+      const l2a::CacheBytes caches = pool.cache_bytes(slot);
+      result.caches.local += caches.local;
+      result.caches.global += caches.global;
+      routing += pool.routing(slot);
+    }
+    result.routed_share = routing.share();
+    result.cost = cost(pool, result);
   }
 
-  static double run_once(l2a::Session& session, l2a::BenchResult& result,
+  static void assume_depth(l2a::SequencePool& pool, const l2a::BenchResult& result) {
+    for (std::int64_t slot = 0; slot < result.sequences; ++slot) pool.assume(slot, result.depth);
+  }
+
+  // The next token of each sequence.
+  static std::vector<l2a::SlotToken> entries(const l2a::BenchResult& result,
+                                             std::span<const Token> tokens, std::int64_t step) {
+    std::vector<l2a::SlotToken> entries;
+    for (std::int64_t slot = 0; slot < result.sequences; ++slot)
+      entries.push_back({slot, tokens[static_cast<std::size_t>(step * result.sequences + slot)]});
+    return entries;
+  }
+
+  static double run_once(l2a::SequencePool& pool, l2a::BenchResult& result,
                          std::span<const Token> tokens) {
-    session.assume(result.depth);
+    assume_depth(pool, result);
     double handing_over = 0;
     const double seconds = l2a::seconds_of([&] {
       if (result.prompt > 0) {
-        session.prefill(tokens).most_likely();
+        pool.prefill(0, tokens).most_likely();
       } else {
         // As who generates does, it waits for each token.
-        for (const Token token : tokens) {
+        for (std::int64_t i = 0; i < result.generated; ++i) {
           l2a::Evaluation step;
-          handing_over += l2a::seconds_of([&] { step = session.decode(token); });
+          handing_over += l2a::seconds_of([&] { step = pool.step(entries(result, tokens, i)); });
           step.most_likely();
         }
       }
     });
-    result.handing_over.push_back(handing_over / static_cast<double>(tokens.size()));
+    result.handing_over.push_back(handing_over / static_cast<double>(result.steps()));
     return seconds;
   }
 
   // Of all steps of a run.
-  static l2a::Cost cost(l2a::Session& session, const l2a::BenchResult& result) {
+  static l2a::Cost cost(l2a::SequencePool& pool, const l2a::BenchResult& result) {
     l2a::Cost total;
+    std::vector<std::int64_t> slots(static_cast<std::size_t>(result.sequences));
+    std::iota(slots.begin(), slots.end(), 0);
     const std::int64_t step = result.prompt > 0 ? result.chunk : 1;
-    for (std::int64_t done = 0; done < result.tokens();) {
-      const std::int64_t count = std::min(step, result.tokens() - done);
+    for (std::int64_t done = 0; done < result.steps();) {
+      const std::int64_t count = std::min(step, result.steps() - done);
       done += count;
-      const bool logits = result.prompt == 0 || done == result.tokens();
-      const l2a::Plan& plan =
-          session.plan(count, logits ? l2a::LogitsOf::last : l2a::LogitsOf::none);
+      const l2a::LogitsOf logits =
+          done == result.steps() ? l2a::LogitsOf::last : l2a::LogitsOf::none;
+      const l2a::Plan& plan = result.prompt > 0 ? pool.plan(0, count, logits) : pool.plan(slots);
       total += plan.graph().cost({result.depth + done, result.routed_share});
     }
     return total;
@@ -310,6 +341,9 @@ void add_options(CLI::App& app, Options& options) {
   add_list(app, "-d,--n-depth", options.depths, "Positions that are in the caches before")
       ->check(tokens)
       ->option_text("N,... [0]");
+  add_list(app, "--sequences", options.sequences, "Sequences that generate together")
+      ->check(CLI::Range(1, 256))
+      ->option_text("N,... [1]");
   add_list(app, "-t,--threads", options.threads, "CPU threads; 0: as many as this process may use")
       ->check(CLI::Range(0, 1024))
       ->option_text("N,... [0]");

@@ -5,8 +5,8 @@
 #include "graph/error.h"
 #include "ops/add.h"
 #include "ops/argmax.h"
+#include "ops/batch_attention.h"
 #include "ops/count_rows.h"
-#include "ops/l2a_attention.h"
 #include "ops/matmul.h"
 #include "ops/rms_norm.h"
 #include "ops/route.h"
@@ -23,7 +23,8 @@ class DecoderBuilder {
                  const DecoderRequest& request)
       : model_(model), config_(model.config()), caches_(caches), request_(request) {
     for (const auto& [backend, buffer] : tally) {
-      tally_[backend] = graph_.state("routed", Dtype::i32, {config_.l2a->routed_layers()}, buffer);
+      tally_[backend] = graph_.state("routed", Dtype::i32,
+                                     {caches.sequences() * config_.l2a->routed_layers()}, buffer);
     }
   }
 
@@ -38,9 +39,20 @@ class DecoderBuilder {
     }
     tokens_.rope_table = rope_table(graph_, result_.positions, model_.rope_frequencies().in(graph_),
                                     model_.rope_table_factor());
+    if (request_.batched()) {
+      result_.places = {graph_.input("places", Dtype::i32, {count}),
+                        graph_.input("ring_places", Dtype::i32, {count})};
+      batch_ = {tokens_, request_.sequences};
+    }
     Tensor x = row_lookup(graph_, model_.token_embedding().in(graph_), result_.tokens);
     for (std::int64_t layer = 0; layer < config_.layers; ++layer) {
-      x = attention(x, layer);
+      const Tensor h = norm(x, model_.layer(layer).attention_norm);
+      if (request_.narrowing) {
+        x = narrowed(x, h, layer);
+      } else {
+        x = request_.batched() ? attention(x, h, layer, result_.places)
+                               : attention(x, h, layer, request_.sequences[0]);
+      }
       x = feed_forward(x, model_.layer(layer));
       graph_.name(x, concat("layer.", layer));
     }
@@ -58,34 +70,58 @@ class DecoderBuilder {
     return rms_norm(graph_, x, weight.in(graph_), config_.norm_eps);
   }
 
-  Tensor attention(Tensor x, std::int64_t index) {
+  // A layer is the same for one sequence and for a batch but for where its keys are, and for who attends to them.
+  AttentionBlock block(const StoredAttention& weights, const KvCache& cache) {
+    return {weights.in(graph_), config_.attention_heads(), cache};
+  }
+  BatchBlock block(const StoredAttention& weights, const BatchCache& cache) {
+    return {weights.in(graph_), config_.attention_heads(), cache};
+  }
+  Tensor attend(Tensor h, const AttentionBlock& block, const AttentionSpan& span) {
+    return self_attention(graph_, h, h, block, tokens_, span);
+  }
+  Tensor attend(Tensor h, const BatchBlock& block, const AttentionSpan& span) {
+    return batch_self_attention(graph_, h, block, batch_, span);
+  }
+  BatchL2aResult attend(Tensor x, Tensor h, const AttentionBlock& block, const L2aRouter& router,
+                        const L2aOptions& options) {
+    const L2aResult result = l2a_attention(graph_, x, h, block, router, tokens_, options);
+    return {result.x, {result.rows}};
+  }
+  BatchL2aResult attend(Tensor x, Tensor h, const BatchBlock& block, const L2aRouter& router,
+                        const L2aOptions& options) {
+    return batch_l2a_attention(graph_, x, h, block, router, batch_, options);
+  }
+
+  // `where`: the sequence, or the places of a batch's keys.
+  template <class Where>
+  Tensor attention(Tensor x, Tensor h, std::int64_t index, const Where& where) {
     const StoredLayer& layer = model_.layer(index);
-    const Tensor h = norm(x, layer.attention_norm);
-    const AttentionBlock block{layer.attention.in(graph_), config_.attention_heads(),
-                               caches_.local(graph_, index)};
-    if (request_.narrowing) return narrowed(x, h, block);
+    const auto own = block(layer.attention, caches_.local(graph_, index, where));
     const bool widens = config_.l2a && config_.l2a->mode == L2aMode::widen;
-    if (widens && config_.routes(index)) return routed(x, h, block, index);
+    if (widens && config_.routes(index)) return routed(x, h, own, index);
 
     AttentionSpan span;
     if (config_.l2a) span = {config_.l2a->window, config_.l2a->sinks, {}};
-    x = add(graph_, x, self_attention(graph_, h, h, block, tokens_, span));
+    x = add(graph_, x, attend(h, own, span));
     if (!config_.routes(index)) return x;
 
-    const AttentionBlock global{layer.global_attention.in(graph_), config_.attention_heads(),
-                                caches_.global(graph_, index)};
+    const auto global = block(layer.global_attention, caches_.global(graph_, index, where));
     return routed(x, norm(x, layer.global_norm), global, index);
   }
 
-  Tensor narrowed(Tensor x, Tensor h, const AttentionBlock& block) {
+  Tensor narrowed(Tensor x, Tensor h, std::int64_t index) {
+    const AttentionBlock own =
+        block(model_.layer(index).attention, caches_.local(graph_, index, request_.sequences[0]));
     const AttentionSpan span{request_.narrowing->window, request_.narrowing->sinks, {}};
-    const AttentionPair pair = self_attention_pair(graph_, h, block, tokens_, span);
+    const AttentionPair pair = self_attention_pair(graph_, h, own, tokens_, span);
     result_.narrowed.push_back({x, h, pair.all, pair.narrow});
     for (const Tensor kept : {x, h, pair.all, pair.narrow}) graph_.output(kept);
     return add(graph_, x, pair.all);
   }
 
-  Tensor routed(Tensor x, Tensor h, const AttentionBlock& block, std::int64_t index) {
+  template <class Block>
+  Tensor routed(Tensor x, Tensor h, const Block& block, std::int64_t index) {
     const L2aConfig& l2a = *config_.l2a;
     const StoredLayer& layer = model_.layer(index);
     const float own_cut = router_cut(l2a.temperature, l2a.threshold);
@@ -97,15 +133,26 @@ class DecoderBuilder {
           result_.draw_weight, {}, graph_.slice(result_.draws, first, first + request_.tokens)};
       options.cut = *request_.forced_cut;
     }
-    const L2aResult result = l2a_attention(graph_, x, h, block, router, tokens_, options);
-    const Tensor rows{result.rows.id};
-    graph_.name(rows, concat("rows.", routed_layers_));
-    count_rows(graph_, tally_.at(&model_.placement().layer(index)), result.rows, routed_layers_++);
-    if (request_.routes) {
-      graph_.output(rows);
-      result_.routes.push_back(rows);
-    }
+    const BatchL2aResult result = attend(x, h, block, router, options);
+    keep_routes(result.rows, tally_.at(&model_.placement().layer(index)));
     return result.x;
+  }
+
+  // Counts and, where that is asked for, keeps the Rows of the next routed layer.
+  void keep_routes(const std::vector<Rows>& of_layer, Tensor tally) {
+    std::vector<Tensor> kept;
+    for (std::size_t i = 0; i < of_layer.size(); ++i) {
+      const Tensor rows{of_layer[i].id};
+      graph_.name(rows, request_.batched() ? concat("rows.", routed_layers_, ".", i)
+                                           : concat("rows.", routed_layers_));
+      count_rows(graph_, tally, of_layer[i],
+                 request_.sequences[i] * config_.l2a->routed_layers() + routed_layers_);
+      if (!request_.routes) continue;
+      graph_.output(rows);
+      kept.push_back(rows);
+    }
+    if (request_.routes) result_.routes.push_back(std::move(kept));
+    ++routed_layers_;
   }
 
   Tensor feed_forward(Tensor x, const StoredLayer& layer) {
@@ -153,6 +200,7 @@ class DecoderBuilder {
   GraphBuilder graph_;
   DecoderGraph result_;
   TokenInputs tokens_;
+  BatchInputs batch_;
   std::map<const Backend*, Tensor> tally_;
   std::int64_t routed_layers_ = 0;
 };

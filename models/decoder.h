@@ -25,6 +25,9 @@ struct Narrowing {
 
 struct DecoderRequest {
   std::int64_t tokens = 1;  // T
+  // Whose tokens they are, of the sequences that the caches have room for: one, at consecutive positions, or a batch of
+  // as many sequences as there are tokens, each a token of its own, ascending.
+  std::vector<std::int64_t> sequences = {0};
   LogitsOf logits = LogitsOf::last;
   bool routes = false;      // keep each routed layer's Rows readable
   bool everything = false;  // keep what every node computes readable
@@ -37,8 +40,10 @@ struct DecoderRequest {
   bool matmul_inputs = false;
   std::int64_t candidates = 0;  // of each row of logits; 0: none
   // Every token sees all keys, whatever the routers say, and what each layer's attention would have given with these is
-  // kept readable beside. Of a dense model, or a "widen" one without pruned layers.
+  // kept readable beside. Of a dense model, or a "widen" one without pruned layers; not of a batch.
   std::optional<Narrowing> narrowing;
+
+  bool batched() const { return sequences.size() > 1; }
 };
 
 // The left side of the products with one or more weights.
@@ -56,22 +61,25 @@ struct NarrowedLayer {
   Tensor narrow;  // the same over the window and the sinks
 };
 
-// What layer N hands on is named "layer.N" in the graph, its Rows "rows.I" for the I-th layer that routes.
+// What layer N hands on is named "layer.N" in the graph, its Rows "rows.I" for the I-th layer that routes, "rows.I.T" for
+// token T of a batch.
 struct DecoderGraph {
   std::shared_ptr<const Graph> graph;
-  Tensor tokens, positions;    // inputs, i32 [T]
-  Tensor logits;               // f32 [1, V] or [T, V]; empty for LogitsOf::none
-  Tensor most_likely;          // i32 [1] or [T]: the argmax of each row of logits
-  Tensor candidates;           // f32 [1 or T, candidates, 2]: their top_k, when asked for
-  std::vector<Tensor> routes;  // one i32 [1 + T] (Rows) for each routed layer, when asked for
+  Tensor tokens, positions;  // inputs, i32 [T]
+  CachePlaces places;        // of a batch: inputs, i32 [T]
+  Tensor logits;             // f32 [1, V] or [T, V]; empty for LogitsOf::none
+  Tensor most_likely;        // i32 [1] or [T]: the argmax of each row of logits
+  Tensor candidates;         // f32 [1 or T, candidates, 2]: their top_k, when asked for
+  // For each routed layer, when asked for: its Rows, i32 [1 + T], or of a batch a Rows i32 [2] for each token.
+  std::vector<std::vector<Tensor>> routes;
   std::vector<MatmulInput> matmul_inputs;  // when asked for; distinct
   std::vector<NarrowedLayer> narrowed;     // by layer, when asked for
   // Of a forced cut, which has an input f32 [routed layers * T, 1] to be routed by and its weight f32 [1, 1].
   Tensor draws, draw_weight;
 };
 
-// Counters of the tokens that each routed layer has routed so far: i32 [routed layers] on each backend that has such a
-// layer, which counts in its own.
+// Counters of the tokens that each routed layer has routed so far: i32 [sequences * routed layers], a sequence's layers
+// together, on each backend that has such a layer, which counts in its own.
 using RouteTally = std::map<const Backend*, std::shared_ptr<Buffer>>;
 
 DecoderGraph build_decoder(const Model& model, const KvCaches& caches, const RouteTally& tally,

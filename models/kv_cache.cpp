@@ -1,13 +1,15 @@
 #include "models/kv_cache.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "graph/error.h"
-#include "ops/kv_append.h"
 #include "ops/quantize.h"
 
 namespace l2a {
 namespace {
+
+constexpr std::string_view kLocalName = "cache", kGlobalName = "global_cache";
 
 // Slots of a layer's first cache: nothing when it keeps every position.
 struct Ring {
@@ -57,8 +59,12 @@ CacheBytes cache_bytes(const ModelConfig& config, Dtype dtype, std::int64_t posi
 }
 
 KvCaches::KvCaches(const ModelConfig& config, const Placement& placement, Dtype dtype,
-                   std::int64_t context)
-    : dtype_(dtype), context_(context), kv_heads_(config.kv_heads), head_dim_(config.head_dim) {
+                   std::int64_t context, std::int64_t sequences)
+    : dtype_(dtype),
+      context_(context),
+      sequences_(sequences),
+      kv_heads_(config.kv_heads),
+      head_dim_(config.head_dim) {
   if (context < 1) throw Error(concat("a context holds at least 1 token, not ", context));
   if (context > INT32_MAX) {
     throw Error(concat("a context holds at most ", INT32_MAX, " tokens, not ", context));
@@ -70,30 +76,46 @@ KvCaches::KvCaches(const ModelConfig& config, const Placement& placement, Dtype 
     throw Error(concat("a KV cache of ", dtype, " needs heads of whole blocks of ",
                        dtype_info(dtype).block_elements, " values; this model's have ", head_dim_));
   }
-  auto allocate = [&](Backend& backend, std::int64_t capacity, std::int64_t sinks) {
-    const std::size_t bytes =
-        position_bytes(config, dtype) / 2 * static_cast<std::size_t>(capacity);
+  every_ = {context, stride(context), 0, false};
+  if (every_.stride > INT32_MAX / sequences) {
+    throw Error(concat("the contexts of ", sequences, " sequences are together at most ", INT32_MAX,
+                       " tokens; each is ", context));
+  }
+  if (config.l2a) {
+    const std::int64_t slots = config.l2a->window + config.l2a->sinks;
+    ring_ = {slots, stride(slots), config.l2a->sinks, true};
+  }
+  auto allocate = [&](Backend& backend, bool ring) {
+    const std::size_t bytes = position_bytes(config, dtype) / 2 *
+                              static_cast<std::size_t>(sequences * (ring ? ring_ : every_).stride);
     try {
-      return StoredCache{backend.allocate(bytes), backend.allocate(bytes), capacity, sinks,
-                         capacity < context};
+      return StoredCache{backend.allocate(bytes), backend.allocate(bytes), ring};
     } catch (const Error& error) {
-      throw Error(concat("the KV caches of ", context, " tokens take ",
-                         l2a::cache_bytes(config, dtype, context).total(),
-                         " bytes: ", error.what()));
+      throw Error(
+          concat("the KV caches of ", context, " tokens take ",
+                 l2a::cache_bytes(config, dtype, context).total(), " bytes",
+                 sequences > 1 ? concat(" for each of ", sequences, " sequences") : std::string(),
+                 ": ", error.what()));
     }
   };
   for (std::int64_t layer = 0; layer < config.layers; ++layer) {
-    const Ring ring = first_cache(config, layer);
-    const bool wraps = ring.bounded && ring.window + ring.sinks < context;
+    const bool wraps = first_cache(config, layer).bounded && ring_.capacity < context;
     Backend& backend = placement.layer(layer);
-    local_.push_back(wraps ? allocate(backend, ring.window + ring.sinks, ring.sinks)
-                           : allocate(backend, context, 0));
-    global_.push_back(has_second_cache(config, layer) ? allocate(backend, context, 0)
-                                                      : StoredCache{});
+    local_.push_back(allocate(backend, wraps));
+    global_.push_back(has_second_cache(config, layer) ? allocate(backend, false) : StoredCache{});
   }
 }
 
-void KvCaches::fill(std::int64_t begin, std::int64_t end) {
+// So long that every sequence's first slot is as aligned as the first of all, which kernels may count on.
+std::int64_t KvCaches::stride(std::int64_t capacity) const {
+  if (sequences_ == 1) return capacity;
+  constexpr std::size_t kAlignment = 256;
+  const std::size_t row = dtype_bytes(dtype_, kv_heads_ * head_dim_);
+  const auto step = static_cast<std::int64_t>(kAlignment / std::gcd(kAlignment, row));
+  return (capacity + step - 1) / step * step;
+}
+
+void KvCaches::fill(std::int64_t sequence, std::int64_t begin, std::int64_t end) {
   constexpr std::int64_t kPositions = 256;  // at a time
   const std::int64_t row = kv_heads_ * head_dim_;
   std::vector<float> numbers(static_cast<std::size_t>(kPositions * row));
@@ -105,12 +127,12 @@ void KvCaches::fill(std::int64_t begin, std::int64_t end) {
   std::vector<std::byte> encoded(dtype_bytes(dtype_, kPositions * row));
   quantize_row(dtype_, numbers, encoded);
   const std::size_t row_bytes = dtype_bytes(dtype_, row);
-  auto fill_buffer = [&](const StoredCache& cache, Buffer& buffer) {
+  auto fill_buffer = [&](const CacheLayout& layout, Buffer& buffer) {
     // Positions that share a slot of a ring are as good as one another.
-    for (std::int64_t slot = std::min(begin, cache.capacity);
-         slot < std::min(end, cache.capacity);) {
-      const std::int64_t count = std::min(kPositions, std::min(end, cache.capacity) - slot);
-      buffer.upload(static_cast<std::size_t>(slot) * row_bytes,
+    for (std::int64_t slot = std::min(begin, layout.capacity);
+         slot < std::min(end, layout.capacity);) {
+      const std::int64_t count = std::min(kPositions, std::min(end, layout.capacity) - slot);
+      buffer.upload(static_cast<std::size_t>(sequence * layout.stride + slot) * row_bytes,
                     std::span(encoded).first(static_cast<std::size_t>(count) * row_bytes));
       slot += count;
     }
@@ -118,26 +140,52 @@ void KvCaches::fill(std::int64_t begin, std::int64_t end) {
   for (const auto* caches : {&local_, &global_}) {
     for (const StoredCache& cache : *caches) {
       if (!cache.keys) continue;
-      fill_buffer(cache, *cache.keys);
-      fill_buffer(cache, *cache.values);
+      fill_buffer(layout(cache), *cache.keys);
+      fill_buffer(layout(cache), *cache.values);
     }
   }
 }
 
 KvCache KvCaches::in(GraphBuilder& graph, const StoredCache& cache, std::string_view name,
-                     std::int64_t layer) const {
-  const Shape shape{cache.capacity, kv_heads_, head_dim_};
+                     std::int64_t layer, std::int64_t sequence) const {
+  const CacheLayout& where = layout(cache);
+  const Shape shape{where.capacity, kv_heads_, head_dim_};
+  const std::size_t offset = static_cast<std::size_t>(sequence * where.stride) *
+                             dtype_bytes(dtype_, kv_heads_ * head_dim_);
+  return {graph.state(concat(name, "_keys.", layer), dtype_, shape, cache.keys, offset),
+          graph.state(concat(name, "_values.", layer), dtype_, shape, cache.values, offset),
+          where.sinks, where.ring};
+}
+
+BatchCache KvCaches::in(GraphBuilder& graph, const StoredCache& cache, std::string_view name,
+                        std::int64_t layer, const CachePlaces& places) const {
+  const CacheLayout& where = layout(cache);
+  const Shape shape{sequences_ * where.stride, kv_heads_, head_dim_};
   return {graph.state(concat(name, "_keys.", layer), dtype_, shape, cache.keys),
-          graph.state(concat(name, "_values.", layer), dtype_, shape, cache.values), cache.sinks,
-          cache.ring};
+          graph.state(concat(name, "_values.", layer), dtype_, shape, cache.values),
+          where.stride,
+          where.capacity,
+          where.sinks,
+          where.ring,
+          where.ring ? places.ring : places.every};
 }
 
-KvCache KvCaches::local(GraphBuilder& graph, std::int64_t layer) const {
-  return in(graph, local_[static_cast<std::size_t>(layer)], "cache", layer);
+KvCache KvCaches::local(GraphBuilder& graph, std::int64_t layer, std::int64_t sequence) const {
+  return in(graph, local_[static_cast<std::size_t>(layer)], kLocalName, layer, sequence);
 }
 
-KvCache KvCaches::global(GraphBuilder& graph, std::int64_t layer) const {
-  return in(graph, global_[static_cast<std::size_t>(layer)], "global_cache", layer);
+KvCache KvCaches::global(GraphBuilder& graph, std::int64_t layer, std::int64_t sequence) const {
+  return in(graph, global_[static_cast<std::size_t>(layer)], kGlobalName, layer, sequence);
+}
+
+BatchCache KvCaches::local(GraphBuilder& graph, std::int64_t layer,
+                           const CachePlaces& places) const {
+  return in(graph, local_[static_cast<std::size_t>(layer)], kLocalName, layer, places);
+}
+
+BatchCache KvCaches::global(GraphBuilder& graph, std::int64_t layer,
+                            const CachePlaces& places) const {
+  return in(graph, global_[static_cast<std::size_t>(layer)], kGlobalName, layer, places);
 }
 
 }  // namespace l2a

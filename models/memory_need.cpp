@@ -36,7 +36,7 @@ std::uint64_t MemoryNeed::total() const {
 }
 
 MemoryNeed memory_need(const GgufFile& file, const ModelConfig& config,
-                       const SessionOptions& options, LogitsOf logits) {
+                       const SessionOptions& options, LogitsOf logits, std::int64_t sequences) {
   const std::int64_t context = options.context > 0 ? options.context : config.context;
   MemoryNeed need;
   need.layers.resize(static_cast<std::size_t>(config.layers));
@@ -49,7 +49,9 @@ MemoryNeed memory_need(const GgufFile& file, const ModelConfig& config,
     largest = std::max<std::uint64_t>(largest, tensor.data.size());
   }
   for (std::int64_t layer = 0; layer < config.layers; ++layer) {
-    const CacheBytes caches = layer_cache_bytes(config, layer, options.cache_dtype, context);
+    CacheBytes caches = layer_cache_bytes(config, layer, options.cache_dtype, context);
+    caches.local *= static_cast<std::uint64_t>(sequences);
+    caches.global *= static_cast<std::uint64_t>(sequences);
     need.layers[static_cast<std::size_t>(layer)] += caches.total();
     if (options.narrowing) {  // four tensors [tokens, hidden] are kept to be read
       need.layers[static_cast<std::size_t>(layer)] += static_cast<std::uint64_t>(

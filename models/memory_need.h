@@ -21,10 +21,11 @@ struct MemoryNeed {
   std::uint64_t total() const;
 };
 
-// Of the weights of this file, with the context, chunk and caches of `options` (a context of 0 is the model's), and
-// steps that compute these logits.
+// Of the weights of this file, with the context, chunk and caches of `options` (a context of 0 is the model's), steps that
+// compute these logits, and as many sequences, each with such caches.
 MemoryNeed memory_need(const GgufFile& file, const ModelConfig& config,
-                       const SessionOptions& options, LogitsOf logits = LogitsOf::last);
+                       const SessionOptions& options, LogitsOf logits = LogitsOf::last,
+                       std::int64_t sequences = 1);
 
 // The most layers, as split_layers counts them, that fit into `room`: 0 to the number of layers, and one more when
 // the whole model does.

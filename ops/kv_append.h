@@ -33,7 +33,8 @@ struct KvAppend final : Op {
 };
 
 // cache (a state) [C, Hk, D] of f32, f16, bf16 or q8_0; x [T, Hk, D] f32 or of the cache's dtype;
-// positions i32 [T], consecutive. Where more tokens come than a ring holds, the last ones stay.
+// positions i32 [T]: consecutive, and where more tokens come than a ring holds, the last ones stay; or, of no more tokens
+// than C - sinks, any whose slots differ.
 // Result: the cache after the append.
 Tensor kv_append(GraphBuilder& graph, Tensor cache, Tensor x, Tensor positions, std::int64_t sinks);
 

@@ -35,6 +35,7 @@ class Call {
   Recorder& recorder;
   VkDeviceAddress workspace = 0;  // as many bytes as the kernel asked for
 
+  int inputs() const { return static_cast<int>(node_.inputs.size()); }
   bool present(int input) const { return id(input) != kNoValue; }
   const ValueInfo& input(int i) const { return graph_.value(id(i)).info; }
   const ValueInfo& output() const { return graph_.value(node_.output).info; }

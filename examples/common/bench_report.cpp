@@ -61,6 +61,7 @@ Json result_json(const BenchResult& result, bool whole) {
       {"routed_share", result.routed_share},
       {"n_prompt", result.prompt},
       {"n_gen", result.generated},
+      {"n_sequences", result.sequences},
       {"n_depth", result.depth},
       {"cache_bytes_local", result.caches.local},
       {"cache_bytes_global", result.caches.global},
@@ -69,6 +70,7 @@ Json result_json(const BenchResult& result, bool whole) {
       {"avg_ts", result.mean()},
       {"stddev_ts", result.deviation()},
       {"median_ts", result.median()},
+      {"median_ts_each", result.median() / static_cast<double>(result.sequences)},
       {"handing_over_ns",
        result.handing_over.empty() ? 0 : std::llround(1e9 * median_of(result.handing_over))},
       {"bytes", result.cost.bytes},
@@ -104,7 +106,7 @@ struct Column {
 constexpr Column kColumns[] = {
     {"model", 28, true}, {"weights", 9}, {"backend", 9, true}, {"threads", 7},
     {"kv", 4, true},     {"caches", 9},  {"routed", 6},        {"test", 16},
-    {"t/s", 16},         {"median", 9},  {"of the limit", 26},
+    {"t/s", 16},         {"median", 9},  {"each", 7},          {"of the limit", 26},
 };
 
 // Text of a width on a terminal: characters of more than one byte are one column wide here.
@@ -148,6 +150,7 @@ std::string markdown_result(const BenchResult& result) {
       result.test(),
       concat(fixed(result.mean(), 2), " ± ", fixed(result.deviation(), 2)),
       fixed(result.median(), 2),
+      result.sequences > 1 ? fixed(result.median() / static_cast<double>(result.sequences), 2) : "",
       share > 0 ? concat(fixed(100 * share, 1), "% of ",
                          fixed(result.limit() / (result.prompt > 0 ? 1e12 : 1e9),
                                result.prompt > 0 ? 2 : 1),
@@ -160,6 +163,7 @@ std::string markdown_result(const BenchResult& result) {
 
 std::string BenchResult::test() const {
   std::string name = prompt > 0 ? concat("pp", prompt) : concat("tg", generated);
+  if (sequences > 1) name += concat(" x", sequences);
   return depth > 0 ? concat(name, " @ d", depth) : name;
 }
 

@@ -10,7 +10,8 @@
 
 namespace l2a {
 
-// One test: a prompt, or tokens one by one, after so many positions; run several times.
+// One test: a prompt, or tokens one by one, of one sequence or of several together, after so many positions; run several
+// times.
 struct BenchResult {
   std::string model;  // file name, or what random model
   std::string architecture;
@@ -20,23 +21,25 @@ struct BenchResult {
   std::string route;  // "model" or "forced:0.2"; empty for a dense model
   std::int64_t chunk = 0;
   std::int64_t prompt = 0, generated = 0;  // one of them is 0
+  std::int64_t sequences = 1;              // that generate together
   std::int64_t depth = 0;
   std::uint64_t weight_bytes = 0;
-  CacheBytes caches;              // when the test ends
+  CacheBytes caches;              // of all sequences, when the test ends
   double routed_share = 0;        // of the tokens of a run
   Cost cost;                      // of a run
   bool integer_products = false;  // the weights are quantized, so their products are of integers
   Limits limits;
   std::vector<double> seconds;  // by run
-  // The same, of a token: until its step was handed to the backend, before the wait for what it computes. All of the
+  // The same, of a step: until its step was handed to the backend, before the wait for what it computes. All of the
   // step where a backend computes at once; 0 for a prompt.
   std::vector<double> handing_over;
-  OpTimes ops;                  // of one more run, when they were asked for
+  OpTimes ops;  // of one more run, when they were asked for
 
-  std::int64_t tokens() const { return prompt + generated; }
-  std::string test() const;  // "pp512", "tg64 @ d4096"
+  std::int64_t steps() const { return prompt + generated; }  // tokens of a sequence
+  std::int64_t tokens() const { return steps() * sequences; }
+  std::string test() const;  // "pp512", "tg64 @ d4096", "tg64 x8"
 
-  // Tokens a second.
+  // Tokens a second, of all sequences.
   double mean() const;
   double deviation() const;  // of single runs; 0 for one run
   double median() const;

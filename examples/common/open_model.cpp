@@ -96,13 +96,13 @@ std::optional<MemoryRoom> room_of(const ModelOptions& options, const Backend& ba
 // How many layers go to the device, one more than there are for the whole model.
 std::int64_t layers_on_device(const ModelOptions& options, const GgufFile& file,
                               const SessionOptions& session, LogitsOf logits,
-                              const Backend& backend) {
+                              const Backend& backend, std::int64_t sequences) {
   const ModelConfig config = ModelConfig::from_gguf(file);
   const std::int64_t everything = config.layers + 1;
   if (options.gpu_layers) return *options.gpu_layers;
   const std::optional<MemoryRoom> room = room_of(options, backend);
   if (!room) return everything;
-  const MemoryNeed need = memory_need(file, config, session, logits);
+  const MemoryNeed need = memory_need(file, config, session, logits, sequences);
   const std::int64_t fit = layers_that_fit(need, *room);
   if (fit < everything) {
     const auto size = [](std::uint64_t bytes) { return bytes_text(static_cast<double>(bytes)); };
@@ -135,14 +135,14 @@ void announce_fallbacks(Session& session) {
 
 PlacedModel place_model(const ModelOptions& options, const std::shared_ptr<const GgufFile>& file,
                         const SessionOptions& session, LogitsOf logits,
-                        std::shared_ptr<Backend> backend) {
+                        std::shared_ptr<Backend> backend, std::int64_t sequences) {
   if (backend->name() == "cpu") {
     if (options.gpu_layers)
       throw Error("--gpu-layers: this is the CPU's backend already; choose another with --backend");
     return {backend, {}, Model::load(file, backend)};
   }
   const auto host = make_cpu_fallback(options.backend, options.threads);
-  const std::int64_t count = layers_on_device(options, *file, session, logits, *backend);
+  const std::int64_t count = layers_on_device(options, *file, session, logits, *backend, sequences);
   auto model =
       Model::load(file, split_layers(ModelConfig::from_gguf(*file).layers, count, backend, host));
   return {std::move(backend), {host}, std::move(model)};

@@ -54,11 +54,11 @@ struct PlacedModel {
   std::shared_ptr<const Model> model;
 };
 // Brings the weights to `backend`: all of them, or as many layers as --gpu-layers says, or as many as its memory takes
-// beside the caches of a session with these options and steps for these logits; the CPU has the rest, and standard
+// beside the caches of as many sequences with these options and steps for these logits; the CPU has the rest, and standard
 // error is told.
 PlacedModel place_model(const ModelOptions& options, const std::shared_ptr<const GgufFile>& file,
                         const SessionOptions& session, LogitsOf logits,
-                        std::shared_ptr<Backend> backend);
+                        std::shared_ptr<Backend> backend, std::int64_t sequences = 1);
 
 // A session on the backend that the options name. Where that is "auto" and its device fails, as when another program
 // has taken its memory, a session on the CPU, and standard error is told.

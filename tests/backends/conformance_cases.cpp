@@ -20,6 +20,7 @@
 #include "ops/silu_mul.h"
 #include "ops/top_k.h"
 #include "tests/backends/conformance.h"
+#include "tests/backends/conformance_batch.h"
 
 namespace l2a::test {
 namespace {
@@ -511,6 +512,7 @@ const std::vector<ConformanceCase>& conformance_cases() {
     add_attention(all);
     add_l2a(all);
     add_decode(all);
+    add_batch_cases(all);
     return all;
   }();
   return cases;

@@ -143,6 +143,36 @@ TEST_CASE("a result's figures fit together") {
   CHECK(operations < 1.2 * products);
 }
 
+TEST_CASE("sequences that generate together read the weights once and each its own cache") {
+  const Arguments options = {"--shape", "tiny", "--l2a",   "-p",       "8",           "-n", "3",
+                             "-d",      "500",  "--route", "forced:1", "--sequences", "1,4"};
+  const json list = results(options);
+  REQUIRE(list.size() == 3);
+  CHECK(list[0]["n_prompt"] == 8);
+  CHECK(list[0]["n_sequences"] == 1);
+  const json &one = list[1], &four = list[2];
+  CHECK(one["n_sequences"] == 1);
+  CHECK(four["n_sequences"] == 4);
+  CHECK(four["n_gen"] == 3);
+  const double total = four["median_ts"], each = four["median_ts_each"];
+  CHECK(total == doctest::Approx(4 * each));
+  CHECK(four["samples_ns"][0].get<double>() ==
+        doctest::Approx(1e9 * 4 * 3 / four["samples_ts"][0].get<double>()));
+  for (const char* kind : {"cache_bytes_local", "cache_bytes_global"})
+    CHECK(four[kind].get<double>() == 4 * one[kind].get<double>());
+  // Both caches of each, and the weights once but for those of routed queries and outputs, which are each token's own.
+  const double caches =
+      one["cache_bytes_local"].get<double>() + one["cache_bytes_global"].get<double>();
+  const double own = 4 * 2 * 256 * 256 * 34 / 32;
+  const double more = (four["bytes"].get<double>() - one["bytes"].get<double>()) / 3 / 3;
+  CHECK(more > 0.95 * (caches + own));
+  CHECK(more < 1.2 * (caches + own));
+  CHECK(four["routed_share"] == 1);
+  const std::string table = bench(options).out;
+  CHECK(contains(table, "tg3 x4 @ d500 |"));
+  CHECK(contains(table, "each |"));
+}
+
 TEST_CASE("forced routes are measured without trained weights, and cost what they route") {
   const auto run = [](const std::string& route, const std::string& mode) {
     return results({"--shape", "tiny", "--l2a", "--l2a-mode", mode, "--window", "50", "-p", "0",
@@ -204,6 +234,7 @@ TEST_CASE("l2a-bench --help teaches by example, and wrong usage exits with 2") {
   wrong({"--shape", "tiny", "-p", "1,x"}, {"--n-prompt", "x"});
   wrong({"--shape", "tiny", "-d", "-1"}, {"--n-depth"});
   wrong({"--shape", "tiny", "-r", "0"}, {"--repetitions"});
+  wrong({"--shape", "tiny", "--sequences", "0"}, {"--sequences"});
   wrong({"--shape", "tiny", "--type-kv", "f16,q4_0"}, {"--type-kv"});
   wrong({"--shape", "tiny", "--l2a", "--sinks", "4"}, {"--sinks", "widen"});
   wrong({"m.gguf", "--l2a"}, {"--l2a", "--shape"});

@@ -49,6 +49,15 @@ TEST_CASE("of more tokens than a ring holds, kv_append keeps the last") {
   on_each_backend([](OpRun& run) { check_values(appended(run, 5, 2, 0, 8), {0, 1, 5, 6, 7}); });
 }
 
+TEST_CASE("kv_append writes tokens of positions that do not follow each other") {
+  on_each_backend([](OpRun& run) {
+    const Tensor cache = run.state(Dtype::f32, {6, 1, 1}, {9, 9, 9, 9, 9, 9});
+    kv_append(run.graph, cache, run.floats({3, 1, 1}, {1, 2, 3}), run.indices({1, 5, 2}), 0);
+    run.results({});
+    check_values(run.contents(cache), {9, 1, 3, 9, 9, 2});
+  });
+}
+
 TEST_CASE("kv_append rounds to the cache's dtype, ties to even") {
   // f16 has steps of 2 from 2048 on, bf16 from 256 on.
   on_each_backend([](OpRun& run) {

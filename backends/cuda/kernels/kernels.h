@@ -5,7 +5,8 @@
 
 namespace l2a::cuda {
 
-extern const CudaKernel kAdd, kArgmax, kAttention, kCast, kCountRows, kGatherRows, kKvAppend,
-    kMatmul, kRmsNorm, kRope, kRopeTable, kRoute, kRowLookup, kScatterAddRows, kSiluMul, kTopK;
+extern const CudaKernel kAdd, kArgmax, kAttention, kCast, kConcatRows, kCountRows, kGatherRows,
+    kKvAppend, kMatmul, kRmsNorm, kRope, kRopeTable, kRoute, kRowLookup, kScatterAddRows, kSiluMul,
+    kTopK;
 
 }  // namespace l2a::cuda

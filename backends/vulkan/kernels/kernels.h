@@ -5,8 +5,9 @@
 
 namespace l2a::vulkan {
 
-extern const Kernel kAdd, kArgmax, kAttention, kCast, kCountRows, kGatherRows, kKvAppend, kMatmul,
-    kRmsNorm, kRope, kRopeTable, kRoute, kRowLookup, kScatterAddRows, kSiluMul, kTopK;
+extern const Kernel kAdd, kArgmax, kAttention, kCast, kConcatRows, kCountRows, kGatherRows,
+    kKvAppend, kMatmul, kRmsNorm, kRope, kRopeTable, kRoute, kRowLookup, kScatterAddRows, kSiluMul,
+    kTopK;
 
 // Whether rows of `width` floats at all these addresses can be loaded four values at a time.
 template <class... Addresses>

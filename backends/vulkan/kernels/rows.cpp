@@ -1,6 +1,8 @@
-// Rows: which tokens are routed, and moving their rows to a compact tensor and back.
+// Rows: which tokens are routed, moving their rows to a compact tensor and back, and putting rows of several tensors
+// together.
 #include "backends/vulkan/kernels/kernels.h"
 #include "ops/cast.h"
+#include "ops/concat_rows.h"
 #include "ops/count_rows.h"
 #include "ops/gather_rows.h"
 #include "ops/route.h"
@@ -48,16 +50,30 @@ void record_gather(const Call& call) {
       row_grid(call, push.width, 4, row_count(call.output()), call.id(GatherRows::kRows)));
 }
 
+void record_copy(const Call& call, VkDeviceAddress from, VkDeviceAddress to, const Shape& shape) {
+  struct {
+    VkDeviceAddress x, y;
+    std::uint32_t elements, unused;
+  } push{from, to, static_cast<std::uint32_t>(shape.elements()), 0};
+  const auto dtype = static_cast<std::uint32_t>(Dtype::f32);
+  call.recorder.dispatch("cast", call.tuning().workgroup, {dtype, dtype}, push,
+                         row_grid(call, push.elements, 1, 1, kNoValue));
+}
+
+// A dispatch a part; none waits for another.
+void record_concat(const Call& call) {
+  VkDeviceAddress to = call.output_address();
+  for (int i = 0; i < call.inputs(); ++i) {
+    const Shape& shape = call.input(i).shape;
+    record_copy(call, call.address(i), to, shape);
+    to += dtype_bytes(Dtype::f32, shape.elements());
+  }
+}
+
 void record_scatter(const Call& call) {
   const VkDeviceAddress x = call.address(ScatterAddRows::kX), y = call.output_address();
   if (x != y) {
-    struct {
-      VkDeviceAddress x, y;
-      std::uint32_t elements, unused;
-    } copy{x, y, static_cast<std::uint32_t>(call.output().shape.elements()), 0};
-    const auto dtype = static_cast<std::uint32_t>(Dtype::f32);
-    call.recorder.dispatch("cast", call.tuning().workgroup, {dtype, dtype}, copy,
-                           row_grid(call, copy.elements, 1, 1, kNoValue));
+    record_copy(call, x, y, call.output().shape);
     call.recorder.barrier();
   }
   struct {
@@ -84,6 +100,7 @@ void record_count(const Call& call) {
 
 const Kernel kRoute = {Route::kName, record_route, route_workspace};
 const Kernel kGatherRows = {GatherRows::kName, record_gather};
+const Kernel kConcatRows = {ConcatRows::kName, record_concat};
 const Kernel kScatterAddRows = {ScatterAddRows::kName, record_scatter};
 const Kernel kCountRows = {CountRows::kName, record_count};
 
