@@ -28,7 +28,9 @@ Tuning tuning_for(const PhysicalDevice& physical, bool as_gpu) {
                           (physical.integer_dot_accelerated || !physical.gpu());
     tuning.cooperative = physical.matrices.m > 0;
     // Shaders of a CPU, shaped as for a GPU by a test, take minutes to compile where much is unrolled.
-    if (!physical.gpu()) tuning.attention_ahead = 1;
+    if (!physical.gpu()) {
+      tuning.attention_ahead = tuning.cooperative_rows = tuning.cooperative_tokens = 1;
+    }
     return tuning;
   }
   tuning.gpu = false;

@@ -28,22 +28,25 @@ struct Tile {
   }
 };
 
-// The largest that gives every multiprocessor work: from 128 x 128 of matrices of 16 x 16 down.
-constexpr std::array<Tile, 4> kTiles = {{{4, 2, 2, 4}, {4, 2, 2, 2}, {4, 2, 1, 2}, {4, 2, 1, 1}}};
+// The largest that gives every multiprocessor work: of matrices of 16 x 16, from 128 x 128 down.
+constexpr std::array<std::array<std::uint32_t, 2>, 4> kGroups = {{{2, 4}, {2, 2}, {1, 2}, {1, 1}}};
 
-const Tile& tile_for(const Device& device, std::uint32_t outputs, std::uint32_t tokens) {
+Tile tile_for(const Device& device, std::uint32_t outputs, std::uint32_t tokens) {
   const MatrixShape& shape = device.physical().matrices;
-  for (const Tile& tile : kTiles) {
+  const Tuning& tuning = device.tuning();
+  Tile tile{};
+  for (const auto [group_rows, group_tokens] : kGroups) {
+    tile = {tuning.cooperative_rows, tuning.cooperative_tokens, group_rows, group_tokens};
     const bool fits =
         tile.bytes(shape) <= device.physical().properties.limits.maxComputeSharedMemorySize &&
-        tile.group_rows * tile.group_tokens * device.tuning().subgroup <=
+        tile.group_rows * tile.group_tokens * tuning.subgroup <=
             device.physical().properties.limits.maxComputeWorkGroupInvocations;
     if (fits && tokens * 2 > tile.tokens(shape) &&
-        tile.groups(shape, outputs, tokens) >= device.tuning().product_groups) {
-      return tile;
+        tile.groups(shape, outputs, tokens) >= tuning.product_groups) {
+      break;
     }
   }
-  return kTiles.back();
+  return tile;
 }
 
 }  // namespace
@@ -90,7 +93,7 @@ void record_cooperative(const Call& matmul) {
          0};
   const Device& device = matmul.recorder.device();
   const MatrixShape& shape = device.physical().matrices;
-  const Tile& tile = tile_for(device, push.outputs, tokens);
+  const Tile tile = tile_for(device, push.outputs, tokens);
   matmul.recorder.dispatch(
       shader_for(kCooperativeShader, weight.dtype),
       tile.group_rows * tile.group_tokens * device.tuning().subgroup,

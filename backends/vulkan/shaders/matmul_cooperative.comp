@@ -30,7 +30,8 @@ layout(push_constant, scalar) uniform Push {
 const uint kRows = kGroupRows * kBlockRows * kM, kTokens = kGroupTokens * kBlockTokens * kN;
 const uint kLanes = gl_WorkGroupSize.x;
 const uint kVectors = 4, kPitch = 5;  // of eight halves: in a row of a step, and to the next row
-shared uvec4 w_tile[2 * kRows * kPitch];
+const uint kWeightVectors = 2 * kRows * kPitch, kSumVectors = kGroupRows * kGroupTokens * kM * kN / 4;
+shared uvec4 w_tile[kWeightVectors > kSumVectors ? kWeightVectors : kSumVectors];  // in the end, of sums
 shared uvec4 x_tile[2 * kTokens * kPitch];
 
 layout(buffer_reference, scalar, buffer_reference_align = 16) buffer Vectors { uvec4 v[]; };
