@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "backends/vulkan/cooperative.h"
 #include "graph/error.h"
 
 namespace l2a::vulkan {
@@ -25,8 +26,11 @@ Tuning tuning_for(const PhysicalDevice& physical, bool as_gpu) {
     tuning.joins = tuning.subgroup >= 8;
     tuning.integer_dots = tuning.joins && physical.integer_dot &&
                           (physical.integer_dot_accelerated || !physical.gpu());
+    tuning.cooperative = physical.matrices.m > 0;
     // Shaders of a CPU, shaped as for a GPU by a test, take minutes to compile where much is unrolled.
-    if (!physical.gpu()) tuning.attention_ahead = 1;
+    if (!physical.gpu()) {
+      tuning.attention_ahead = tuning.cooperative_rows = tuning.cooperative_tokens = 1;
+    }
     return tuning;
   }
   tuning.gpu = false;
@@ -86,6 +90,13 @@ Device::Device(std::unique_ptr<Instance> instance, const PhysicalDevice& physica
   if (tuning_.integer_dots) {
     extensions.push_back(VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME);
     size_control.pNext = &integer_dot;
+  }
+  CooperativeFeatures matrices;
+  if (tuning_.cooperative) {
+    features12.shaderFloat16 = VK_TRUE;
+    features12.vulkanMemoryModel = VK_TRUE;
+    features12.vulkanMemoryModelDeviceScope = VK_TRUE;
+    features.pNext = matrices.enable(features.pNext, extensions);
   }
   VkDeviceCreateInfo info{};
   info.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO;

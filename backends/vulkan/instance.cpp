@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "backends/vulkan/cooperative.h"
 #include "graph/error.h"
 
 namespace l2a::vulkan {
@@ -54,16 +55,6 @@ void require_validation_layer() {
     throw Error(concat("vulkan: ", kValidationLayer,
                        " is not installed; on Debian it is the package vulkan-validationlayers"));
   }
-}
-
-bool has_extension(const InstanceFunctions& functions, VkPhysicalDevice device, const char* name) {
-  std::uint32_t count = 0;
-  functions.vkEnumerateDeviceExtensionProperties(device, nullptr, &count, nullptr);
-  std::vector<VkExtensionProperties> extensions(count);
-  functions.vkEnumerateDeviceExtensionProperties(device, nullptr, &count, extensions.data());
-  return std::any_of(extensions.begin(), extensions.end(), [&](const VkExtensionProperties& one) {
-    return std::strcmp(one.extensionName, name) == 0;
-  });
 }
 
 // Collects names of what is not there.
@@ -147,6 +138,16 @@ std::vector<VkPhysicalDevice> Instance::physical_devices() const {
   return devices;
 }
 
+bool has_extension(const InstanceFunctions& functions, VkPhysicalDevice device, const char* name) {
+  std::uint32_t count = 0;
+  functions.vkEnumerateDeviceExtensionProperties(device, nullptr, &count, nullptr);
+  std::vector<VkExtensionProperties> extensions(count);
+  functions.vkEnumerateDeviceExtensionProperties(device, nullptr, &count, extensions.data());
+  return std::any_of(extensions.begin(), extensions.end(), [&](const VkExtensionProperties& one) {
+    return std::strcmp(one.extensionName, name) == 0;
+  });
+}
+
 PhysicalDevice inspect(const InstanceFunctions& functions, VkPhysicalDevice handle) {
   PhysicalDevice device;
   device.handle = handle;
@@ -220,6 +221,7 @@ PhysicalDevice inspect(const InstanceFunctions& functions, VkPhysicalDevice hand
   device.integer_dot = dot_features.shaderIntegerDotProduct == VK_TRUE;
   device.integer_dot_accelerated =
       device.integer_dot && dots.integerDotProduct4x8BitPackedSignedAccelerated == VK_TRUE;
+  device.matrices = cooperative_shape(functions, handle);
   device.pin_subgroups = sizes.minSubgroupSize != sizes.maxSubgroupSize;
   needs.need(!device.pin_subgroups ||
                  (sizes.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT) != 0,

@@ -30,6 +30,11 @@ class Instance {
   VkDebugUtilsMessengerEXT messenger_ = VK_NULL_HANDLE;
 };
 
+// Of matrices that a subgroup multiplies together: rows and columns of the result, and columns of the first.
+struct MatrixShape {
+  std::uint32_t m = 0, n = 0, k = 0;  // 0: none
+};
+
 // What a device is, and which of the things that this backend needs it lacks.
 struct PhysicalDevice {
   VkPhysicalDevice handle = VK_NULL_HANDLE;
@@ -40,6 +45,7 @@ struct PhysicalDevice {
   bool pin_subgroups = false;  // pipelines name the size, where a device has several
   // Dot products of four 8-bit integers: whether there are any, and in one instruction.
   bool integer_dot = false, integer_dot_accelerated = false;
+  MatrixShape matrices;               // cooperative ones, of f16 with sums in f32
   std::uint32_t multiprocessors = 0;  // 0: the device does not say
   std::uint32_t queue_family = 0;
   std::uint32_t timestamp_bits = 0;  // that count, of a timestamp of the queue
@@ -48,6 +54,7 @@ struct PhysicalDevice {
 
   bool gpu() const { return properties.deviceType != VK_PHYSICAL_DEVICE_TYPE_CPU; }
 };
+bool has_extension(const InstanceFunctions& functions, VkPhysicalDevice device, const char* name);
 PhysicalDevice inspect(const InstanceFunctions& functions, VkPhysicalDevice handle);
 
 }  // namespace l2a::vulkan

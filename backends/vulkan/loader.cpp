@@ -38,6 +38,7 @@ InstanceFunctions load_instance_functions(VkInstance instance) {
   const auto find = global_functions().vkGetInstanceProcAddr;
 #define L2A_VULKAN_LOAD(name) table.name = reinterpret_cast<PFN_##name>(find(instance, #name));
   L2A_VULKAN_INSTANCE_FUNCTIONS(L2A_VULKAN_LOAD)
+  L2A_VULKAN_COOPERATIVE_FUNCTIONS(L2A_VULKAN_LOAD)
 #undef L2A_VULKAN_LOAD
   return table;
 }

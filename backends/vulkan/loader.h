@@ -68,6 +68,13 @@ namespace l2a::vulkan {
   X(vkResetCommandPool)                \
   X(vkWaitSemaphores)
 
+// Where the headers know it.
+#if defined(VK_KHR_cooperative_matrix)
+#define L2A_VULKAN_COOPERATIVE_FUNCTIONS(X) X(vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR)
+#else
+#define L2A_VULKAN_COOPERATIVE_FUNCTIONS(X)
+#endif
+
 #define L2A_VULKAN_MEMBER(name) PFN_##name name = nullptr;
 
 // Found by the loader before there is an instance; one for the process, which never closes the library.
@@ -80,6 +87,7 @@ const GlobalFunctions& global_functions();
 
 struct InstanceFunctions {
   L2A_VULKAN_INSTANCE_FUNCTIONS(L2A_VULKAN_MEMBER)
+  L2A_VULKAN_COOPERATIVE_FUNCTIONS(L2A_VULKAN_MEMBER)
 };
 InstanceFunctions load_instance_functions(VkInstance instance);
 

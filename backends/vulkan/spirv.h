@@ -14,4 +14,7 @@ struct Spirv {
 
 std::span<const Spirv> all_spirv();
 
+// Products by cooperative matrices, of which there are some if the compiler of the build knows them.
+inline constexpr std::string_view kCooperativeShader = "matmul_cooperative";
+
 }  // namespace l2a::vulkan

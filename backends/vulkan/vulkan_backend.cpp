@@ -255,7 +255,8 @@ std::vector<VulkanDeviceInfo> list_vulkan_devices() {
     const vulkan::Instance instance(nullptr);
     for (const VkPhysicalDevice handle : instance.physical_devices()) {
       const vulkan::PhysicalDevice device = vulkan::inspect(instance.functions(), handle);
-      devices.push_back({device.properties.deviceName, device.gpu(), device.missing});
+      devices.push_back(
+          {device.properties.deviceName, device.gpu(), device.matrices.m > 0, device.missing});
     }
   } catch (const Error&) {
     devices.clear();  // no loader or no driver: no devices

@@ -13,6 +13,8 @@ namespace l2a {
 struct VulkanDeviceInfo {
   std::string name;     // as the driver gives it
   bool gpu = false;     // false: Vulkan computed on the CPU, as Mesa's lavapipe does
+  // Products of many tokens round activations to f16, and weights of other types too, for cooperative matrices.
+  bool cooperative = false;
   std::string missing;  // what this backend needs and the device lacks; empty if it can be used
 };
 

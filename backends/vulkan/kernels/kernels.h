@@ -1,13 +1,21 @@
 // Every kernel of the Vulkan backend; each is defined in the file of its name or family.
 #pragma once
 
+#include <string>
+
 #include "backends/vulkan/kernel.h"
+#include "graph/error.h"
 
 namespace l2a::vulkan {
 
 extern const Kernel kAdd, kArgmax, kAttention, kCast, kConcatRows, kCountRows, kGatherRows,
     kKvAppend, kMatmul, kRmsNorm, kRope, kRopeTable, kRoute, kRowLookup, kScatterAddRows, kSiluMul,
     kTopK;
+
+// "matmul_q8_0": a shader that there is for every dtype of weights.
+inline std::string shader_for(std::string_view family, Dtype dtype) {
+  return concat(family, "_", dtype_name(dtype));
+}
 
 // Whether rows of `width` floats at all these addresses can be loaded four values at a time.
 template <class... Addresses>

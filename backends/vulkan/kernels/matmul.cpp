@@ -1,15 +1,15 @@
 // Products with a weight and rows of one: shaders/weights.glsl reads every dtype.
 //
-// Up to kMatvecTokens tokens are bound by reading the weights, more by arithmetic; each has its shader. A
+// Up to kMatvecTokens tokens are bound by reading the weights, more by arithmetic; each has its shader, the latter
+// one of cooperative matrices where the device has them. A
 // compact left side runs the one that its upper bound asks for, on the rows that it has.
 #include "ops/matmul.h"
 
 #include <algorithm>
 #include <bit>
-#include <string>
 
 #include "backends/vulkan/kernels/kernels.h"
-#include "graph/error.h"
+#include "backends/vulkan/kernels/matmul_cooperative.h"
 #include "ops/row_lookup.h"
 
 namespace l2a::vulkan {
@@ -24,10 +24,6 @@ std::uint32_t aligned_rows(const ValueInfo& weight, VkDeviceAddress at, VkDevice
   const bool weight_fits =
       info.quantized || at % (4 * static_cast<std::uint64_t>(info.block_bytes)) == 0;
   return weight.shape[1] % 4 == 0 && weight_fits && other % 16 == 0 ? 1 : 0;
-}
-
-std::string shader_for(const char* family, Dtype dtype) {
-  return concat(family, "_", dtype_name(dtype));
 }
 
 void record_matmul(const Call& call) {
@@ -65,6 +61,10 @@ void record_matmul(const Call& call) {
     }
     return;
   }
+  if (cooperative_takes(call)) {
+    record_cooperative(call);
+    return;
+  }
   const std::uint32_t tile_rows = tuning.tile_lanes_rows * tuning.tile_rows;
   const std::uint32_t tile_tokens = tuning.tile_lanes_tokens * tuning.tile_tokens;
   call.recorder.dispatch(shader_for("matmul", weight.dtype),
@@ -97,6 +97,11 @@ void record_lookup(const Call& call) {
       {.x = ceil_div(push.width, kChunk * call.tuning().subgroup), .y = row_count(call.output())});
 }
 
+std::size_t workspace_bytes(const Call& call) {
+  const bool many = row_count(call.input(Matmul::kX)) > kMatvecTokens;
+  return many && cooperative_takes(call) ? cooperative_workspace(call) : 0;
+}
+
 // Quantized shaders load whole vectors of the other side.
 bool supports_matmul(const Graph& graph, const Node& node) {
   const ValueId x = node.inputs[Matmul::kX];
@@ -106,7 +111,7 @@ bool supports_matmul(const Graph& graph, const Node& node) {
 
 }  // namespace
 
-const Kernel kMatmul = {Matmul::kName, record_matmul, nullptr, supports_matmul};
+const Kernel kMatmul = {Matmul::kName, record_matmul, workspace_bytes, supports_matmul};
 const Kernel kRowLookup = {RowLookup::kName, record_lookup};
 
 }  // namespace l2a::vulkan

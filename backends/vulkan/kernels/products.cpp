@@ -4,7 +4,6 @@
 #include <bit>
 
 #include "backends/vulkan/kernels/kernels.h"
-#include "graph/error.h"
 
 namespace l2a::vulkan {
 namespace {
@@ -84,7 +83,7 @@ void record_products(Recorder& recorder, const Products& call) {
                                              : tuning.product_ahead;
   const std::uint32_t outputs = call.gated ? rows / 2 : rows;
   const auto flag = [](bool set) { return set ? 1u : 0u; };
-  recorder.dispatch(concat("products_", dtype_name(call.dtype)), lanes,
+  recorder.dispatch(shader_for("products", call.dtype), lanes,
                     {1, call.width, rows, fit.tokens, ahead, flag(call.rows != 0),
                      flag(call.norm != 0), flag(call.gated), flag(call.addend != 0),
                      flag(fit.stages), fit.stages ? ceil_div(call.width / 4, lanes) : 1},
