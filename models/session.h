@@ -52,7 +52,8 @@ struct SessionOptions {
   // The routers' cut in place of the model's own.
   std::optional<float> router_cut;
   // Every token sees all keys, and after each step the function is called for each layer with what the window and sinks
-  // would have given (DecoderRequest::narrowing). It costs the memory of four [tokens, hidden] a layer.
+  // would have given (DecoderRequest::narrowing); or, where it names a layer, that one's attention is narrowed and nothing is
+  // shown. It costs the memory of four [tokens, hidden] a layer.
   std::optional<Narrowing> narrowing;
   std::function<void(const NarrowedAttention&)> observe_narrowed;
 };
@@ -128,6 +129,9 @@ class Session {
   // As if `position` tokens had been run, but nobody knows which: the caches then hold them as small pseudo-random
   // numbers. For measuring speed at a depth without the time that it takes to get there. Throws Error beyond the context.
   void assume(std::int64_t position);
+
+  // Evaluation::routes of the last step, also of one in the middle of a prefill.
+  std::span<const std::vector<std::int32_t>> routes() const { return routes_; }
 
   // The plan of a step, compiled if need be: for describing and drawing.
   const Plan& plan(std::int64_t tokens, LogitsOf logits) { return compiled(tokens, logits).plan; }
