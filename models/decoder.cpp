@@ -63,7 +63,7 @@ class DecoderBuilder {
     const Tensor h = norm(x, layer.attention_norm);
     const AttentionBlock block{layer.attention.in(graph_), config_.attention_heads(),
                                caches_.local(graph_, index)};
-    if (request_.narrowing) return narrowed(x, h, block);
+    if (request_.narrowing) return narrowed(x, h, block, index);
     const bool widens = config_.l2a && config_.l2a->mode == L2aMode::widen;
     if (widens && config_.routes(index)) return routed(x, h, block, index);
 
@@ -77,8 +77,12 @@ class DecoderBuilder {
     return routed(x, norm(x, layer.global_norm), global, index);
   }
 
-  Tensor narrowed(Tensor x, Tensor h, const AttentionBlock& block) {
-    const AttentionSpan span{request_.narrowing->window, request_.narrowing->sinks, {}};
+  Tensor narrowed(Tensor x, Tensor h, const AttentionBlock& block, std::int64_t index) {
+    AttentionSpan span{request_.narrowing->window, request_.narrowing->sinks, {}};
+    if (request_.narrowing->layer) {
+      if (index != *request_.narrowing->layer) span = {};
+      return add(graph_, x, self_attention(graph_, h, h, block, tokens_, span));
+    }
     const AttentionPair pair = self_attention_pair(graph_, h, block, tokens_, span);
     result_.narrowed.push_back({x, h, pair.all, pair.narrow});
     for (const Tensor kept : {x, h, pair.all, pair.narrow}) graph_.output(kept);
