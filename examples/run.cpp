@@ -273,7 +273,7 @@ class Program {
       record_->add(tokens.size(), routes);
       show(tokens);
     };
-    const l2a::Generation generation = generator_->answer(prompt, options_.most, hooks);
+    l2a::Generation generation = generator_->answer(prompt, options_.most, hooks);
     prompt_tokens_ = std::min(prompt.size(), record_->size());
     shown_.assign(prompt.begin(), prompt.begin() + static_cast<std::ptrdiff_t>(prompt_tokens_));
     for (const Token token : generation.tokens) {
