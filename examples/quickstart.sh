@@ -105,7 +105,7 @@ show_l2a() {
   else
     say "fitting routers to READMEs of this repository, once"
     "$programs/l2a-fit-router" "$model" -f backends/*/README.md convert/README.md \
-      --held-out examples/README.md -o "$l2a" --window 256 --context 2048 --tokens 8192 --skip 0.8
+      --held-out examples/README.md -o "$l2a" --window 256 --context 2048 --tokens 8192 --skip 0.5
   fi
   heading "README.md, and a question about it"
   local coloured=()
