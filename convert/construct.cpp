@@ -76,6 +76,7 @@ void make_l2a(Checkpoint& checkpoint, const L2aConstruction& construction) {
                          construction.temperature,
                          construction.threshold,
                          std::vector<bool>(static_cast<std::size_t>(config.layers), true),
+                         {},
                          {}};
   checkpoint.metadata.rename_prefix(dense + ".", config.architecture + ".");
   checkpoint.metadata.set_string("general.architecture", config.architecture);

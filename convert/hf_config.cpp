@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <string_view>
 
@@ -139,21 +140,19 @@ std::vector<bool> read_global_layers(const JsonFields& fields, std::int64_t laye
   return global_layers;
 }
 
-// Of fitted routers.
-std::vector<double> read_skip_logits(const JsonFields& fields) {
-  std::vector<double> logits;
-  const Json* list = fields.find("l2a_skip_logits");
-  if (list == nullptr) return logits;
-  constexpr const char* kExpected = "two or more numbers were expected, ascending";
-  if (!list->is_array() || list->size() < 2) fields.fail("l2a_skip_logits", kExpected);
+// A list of finite numbers as f32 holds them, of which `holds` is true; empty where the field is absent.
+std::vector<double> read_floats(const JsonFields& fields, const char* field, const char* expected,
+                                const std::function<bool(const std::vector<double>&)>& holds) {
+  std::vector<double> values;
+  const Json* list = fields.find(field);
+  if (list == nullptr) return values;
+  if (!list->is_array()) fields.fail(field, expected);
   for (const Json& entry : *list) {
-    if (!entry.is_number()) fields.fail("l2a_skip_logits", kExpected);
-    const auto logit = static_cast<double>(entry.get<float>());
-    if (!std::isfinite(logit) || (!logits.empty() && logit < logits.back()))
-      fields.fail("l2a_skip_logits", kExpected);
-    logits.push_back(logit);
+    if (!entry.is_number() || !std::isfinite(entry.get<float>())) fields.fail(field, expected);
+    values.push_back(static_cast<double>(entry.get<float>()));
   }
-  return logits;
+  if (!holds(values)) fields.fail(field, expected);
+  return values;
 }
 
 L2aConfig read_l2a(const JsonFields& fields, std::int64_t layers) {
@@ -176,7 +175,11 @@ L2aConfig read_l2a(const JsonFields& fields, std::int64_t layers) {
                 concat("is ", l2a.threshold, "; a float between 0 and 1 was expected"));
   }
   l2a.global_layers = read_global_layers(fields, layers);
-  l2a.skip_logits = read_skip_logits(fields);
+  l2a.skip_logits = read_floats(
+      fields, "l2a_skip_logits", "two or more numbers were expected, ascending",
+      [](const auto& logits) { return logits.size() >= 2 && std::ranges::is_sorted(logits); });
+  l2a.need_scales = read_floats(fields, "l2a_need_scales", "a number for each layer was expected",
+                                [&](const auto& scales) { return std::ssize(scales) == layers; });
   return l2a;
 }
 

@@ -70,10 +70,13 @@ void add_l2a(Json& json, const L2aConfig& l2a) {
     json["l2a_mode"] = "widen";
     json["l2a_sinks"] = l2a.sinks;
   }
-  if (!l2a.skip_logits.empty()) {
-    Json& logits = json["l2a_skip_logits"] = Json::array();
-    for (const double logit : l2a.skip_logits) logits.push_back(shortest_float(logit));
-  }
+  const auto set_fitted = [&](const char* key, const std::vector<double>& values) {
+    if (values.empty()) return;
+    Json& list = json[key] = Json::array();
+    for (const double value : values) list.push_back(shortest_float(value));
+  };
+  set_fitted("l2a_skip_logits", l2a.skip_logits);
+  set_fitted("l2a_need_scales", l2a.need_scales);
   Json pruned = Json::array();
   for (std::size_t layer = 0; layer < l2a.global_layers.size(); ++layer) {
     if (!l2a.global_layers[layer]) pruned.push_back(layer);

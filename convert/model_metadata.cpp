@@ -75,10 +75,13 @@ void set_l2a_metadata(GgufMetadata& metadata, const ModelConfig& config) {
   metadata.set_array(arch + ".l2a.global_layers", l2a.global_layers);
   metadata.set_string(arch + ".l2a.mode", l2a.mode == L2aMode::add ? "add" : "widen");
   metadata.set_u32(arch + ".l2a.sinks", static_cast<std::uint32_t>(l2a.sinks));
-  if (!l2a.skip_logits.empty()) {
-    const std::vector<float> logits(l2a.skip_logits.begin(), l2a.skip_logits.end());
-    metadata.set_array(arch + ".l2a.router.skip_logits", std::span<const float>(logits));
-  }
+  const auto set_fitted = [&](const char* key, const std::vector<double>& values) {
+    if (values.empty()) return;
+    const std::vector<float> floats(values.begin(), values.end());
+    metadata.set_array(arch + key, std::span<const float>(floats));
+  };
+  set_fitted(".l2a.router.skip_logits", l2a.skip_logits);
+  set_fitted(".l2a.router.need_scales", l2a.need_scales);
 }
 
 void set_tokenizer_metadata(GgufMetadata& metadata, const TokenizerData* tokenizer) {

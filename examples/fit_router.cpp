@@ -11,13 +11,14 @@
 #include "convert/construct.h"
 #include "convert/convert.h"
 #include "convert/temporary_file.h"
+#include "examples/common/fit_texts.h"
+#include "examples/common/layer_effect.h"
 #include "examples/common/main_wrapper.h"
 #include "examples/common/open_model.h"
 #include "examples/common/progress.h"
 #include "examples/common/router_fit.h"
 #include "examples/common/router_quality.h"
 #include "examples/common/routing_options.h"
-#include "examples/common/text_input.h"
 #include "models/kv_cache.h"
 
 namespace {
@@ -52,7 +53,10 @@ constexpr std::int64_t kMostContext = 8192;  // by default
 constexpr std::int64_t kStep = 256;
 constexpr std::array kRidges = {1e-3, 1e-2, 1e-1};
 constexpr std::size_t kSkipLogits = 101;
-constexpr std::int64_t kHeldOutEvery = 5;
+// Text by which the layers are weighed, read once a layer: two pieces, one where it would take longer than the fit
+// itself, long enough that most of what they read is past the window.
+constexpr std::int64_t kEffectPieces = 2, kTokensAnEffectPiece = 8192;
+constexpr std::int64_t kEffectReaches = 6;
 constexpr double kSaveEvery = 60;  // seconds
 
 struct Options {
@@ -67,15 +71,6 @@ struct Options {
 
 std::string percent(double share, int digits = 1) {
   return std::isnan(share) ? "-" : concat(std::fixed, std::setprecision(digits), 100 * share);
-}
-
-// Pieces of text that the model reads from an empty cache.
-using Contexts = std::vector<std::vector<Token>>;
-
-std::int64_t token_count(const Contexts& contexts) {
-  std::int64_t count = 0;
-  for (const auto& context : contexts) count += static_cast<std::int64_t>(context.size());
-  return count;
 }
 
 class Fit {
@@ -93,10 +88,13 @@ class Fit {
                               ": nothing is left to route"));
     }
     refuse_inputs_as_outputs();
-    read_texts();
+    texts_ =
+        l2a::read_fit_texts({options.texts, options.held_out, context_, reach(), options.tokens},
+                            l2a::open_tokenizer(*file_), config_.vocabulary);
     layers_.assign(static_cast<std::size_t>(config_.layers), l2a::RouterStatistics(config_.hidden));
     if (!options.state.empty() && std::filesystem::exists(options.state))
-      contexts_done_ = l2a::FitState::load(options.state, settings(), fit_tokens(), layers_);
+      contexts_done_ =
+          l2a::FitState::load(options.state, settings(), fit_tokens(), scale_, layers_);
     // Before the work, so that a folder that cannot be written to is known at once.
     const l2a::TemporaryFile writable(options.target);
   }
@@ -108,12 +106,14 @@ class Fit {
     session_options.cache_dtype = options_.model.cache_dtype();
     session_options.narrowing = {options_.window, options_.sinks};
     session_options.observe_narrowed = [&](const l2a::NarrowedAttention& step) { observe(step); };
-    session_ = l2a::open_session(options_.model, file_, session_options, l2a::LogitsOf::none);
     l2a::Progress progress(!options_.quiet, l2a::tokens_text);
     progress_ = &progress;
-    progress_total_ = static_cast<std::uint64_t>(token_count(fitted_) + token_count(held_out_));
+    progress_total_ = static_cast<std::uint64_t>(l2a::token_count(texts_.fitted) +
+                                                 l2a::token_count(texts_.held_out));
     for (std::size_t i = 0; i < static_cast<std::size_t>(contexts_done_); ++i)
-      progress_done_ += fitted_[i].size();
+      progress_done_ += texts_.fitted[i].size();
+    if (scale_.log_scales.empty()) weigh_layers();
+    session_ = l2a::open_session(options_.model, file_, session_options, l2a::LogitsOf::none);
     measure();
     fit();
     judge();
@@ -132,6 +132,7 @@ class Fit {
     construction.threshold = 0.5;
     l2a::make_l2a(checkpoint, construction);
     checkpoint.config.l2a->skip_logits = skip_logits_;
+    checkpoint.config.l2a->need_scales = scale_.log_scales;
     l2a::set_routers(checkpoint, routers_);
     const l2a::ModelConfig whole = checkpoint.config;
     l2a::prune_layers(checkpoint, pruned_);  // sets the metadata too
@@ -157,12 +158,12 @@ class Fit {
   }
 
   void print() const {
-    std::string text = "layer  routed %  need %  captured %    AUC\n";
+    std::string text = "layer  routed %  effect %  captured %    AUC\n";
     for (std::size_t i = 0; i < quality_.layers.size(); ++i) {
       const l2a::LayerQuality& layer = quality_.layers[i];
       const auto number = static_cast<std::int64_t>(i);
       const bool pruned = std::find(pruned_.begin(), pruned_.end(), number) != pruned_.end();
-      text += concat(std::setw(5), i, std::setw(10), percent(layer.routed), std::setw(8),
+      text += concat(std::setw(5), i, std::setw(10), percent(layer.routed), std::setw(10),
                      percent(layer.need), std::setw(12), percent(layer.captured), std::setw(7),
                      std::isnan(layer.auc) ? std::string("-")
                                            : concat(std::fixed, std::setprecision(3), layer.auc),
@@ -170,14 +171,14 @@ class Fit {
     }
     text += concat("\n", l2a::need_plot(judged_), "\nAt skip ", options_.skip,
                    " the fitted routers capture ", percent(quality_.captured),
-                   "% of the need; an oracle ", percent(quality_.oracle), "%, random picks ",
+                   "% of the effect; an oracle ", percent(quality_.oracle), "%, random picks ",
                    percent(1 - options_.skip), "%.\n");
     l2a::print(text);
     if (options_.quiet) return;
     std::size_t bytes = 0;
     for (const l2a::RouterStatistics& layer : layers_) bytes += layer.bytes();
-    std::cerr << concat("fitted on ", token_count(fitted_), " tokens, judged on ",
-                        token_count(held_out_), " others; ridge ", ridge_, "; ",
+    std::cerr << concat("fitted on ", l2a::token_count(texts_.fitted), " tokens, judged on ",
+                        l2a::token_count(texts_.held_out), " others; ridge ", ridge_, "; ",
                         l2a::seconds_text(seconds_), "; statistics took ",
                         l2a::bytes_text(static_cast<double>(bytes)), "\n");
   }
@@ -202,72 +203,6 @@ class Fit {
     }
   }
 
-  // Pieces of at most the context, each long enough to have something to route: the first of each document, then the
-  // second of each, and so on, so that fewer tokens are still of many documents.
-  Contexts cut(const std::vector<std::vector<Token>>& documents, std::optional<Token> bos) const {
-    Contexts contexts;
-    const auto size = static_cast<std::size_t>(context_);
-    std::size_t longest = 0;
-    for (const auto& document : documents) longest = std::max(longest, document.size());
-    for (std::size_t begin = 0; begin < longest; begin += size) {
-      for (const auto& document : documents) {
-        if (begin >= document.size()) continue;
-        const std::size_t count = std::min(size, document.size() - begin);
-        if (count <= 2 * static_cast<std::size_t>(reach()) && count < size) continue;
-        const auto first = document.begin() + static_cast<std::ptrdiff_t>(begin);
-        contexts.emplace_back(first, first + static_cast<std::ptrdiff_t>(count));
-        if (bos) contexts.back().front() = *bos;
-      }
-    }
-    return contexts;
-  }
-
-  void read_texts() {
-    const l2a::Tokenizer tokenizer = l2a::open_tokenizer(*file_);
-    const auto read = [&](const std::vector<std::string>& paths) {
-      l2a::Documents documents = l2a::read_documents(paths, tokenizer, config_.vocabulary);
-      return cut(documents.tokens, documents.bos);
-    };
-    const auto shorten = [&](Contexts& contexts, std::int64_t most) {
-      std::int64_t taken = 0;
-      std::size_t kept = 0;
-      while (kept < contexts.size() && (options_.tokens == 0 || taken < most))
-        taken += static_cast<std::int64_t>(contexts[kept++].size());
-      contexts.resize(kept);
-    };
-    if (options_.held_out.empty()) {
-      std::vector<std::string> fit, held;
-      const bool one = options_.texts.size() < kHeldOutEvery;
-      for (std::size_t i = 0; i < options_.texts.size(); ++i)
-        (!one && i % kHeldOutEvery == kHeldOutEvery - 1 ? held : fit).push_back(options_.texts[i]);
-      fitted_ = read(fit);
-      held_out_ = read(held);
-      if (one) split();
-    } else {
-      fitted_ = read(options_.texts);
-      held_out_ = read(options_.held_out);
-    }
-    if (fitted_.empty() || held_out_.empty()) {
-      throw l2a::Error(
-          concat("the text is too short: two pieces of more than ", 2 * reach(),
-                 " tokens are needed, to fit and to judge by, or one as long as the context of ",
-                 context_, " and --held-out"));
-    }
-    shorten(fitted_, options_.tokens);
-    shorten(held_out_, std::max<std::int64_t>(options_.tokens / (kHeldOutEvery - 1), 1));
-  }
-
-  // Of too few documents to keep some out, every fifth piece, and at least the last.
-  void split() {
-    Contexts all;
-    std::swap(all, fitted_);
-    for (std::size_t i = 0; i < all.size(); ++i) {
-      const bool held =
-          i % kHeldOutEvery == kHeldOutEvery - 1 || (i + 1 == all.size() && held_out_.empty());
-      (held ? held_out_ : fitted_).push_back(std::move(all[i]));
-    }
-  }
-
   // What makes statistics of one fit unfit for another.
   std::vector<std::int64_t> settings() const {
     return {options_.window,
@@ -280,8 +215,29 @@ class Fit {
   }
   std::vector<Token> fit_tokens() const {
     std::vector<Token> all;
-    for (const auto& context : fitted_) all.insert(all.end(), context.begin(), context.end());
+    for (const auto& context : texts_.fitted) all.insert(all.end(), context.begin(), context.end());
     return all;
+  }
+
+  void weigh_layers() {
+    l2a::Contexts pieces = texts_.fitted;
+    const std::int64_t most =
+        std::clamp<std::int64_t>(l2a::token_count(pieces) / kTokensAnEffectPiece, 1, kEffectPieces);
+    pieces.resize(std::min(pieces.size(), static_cast<std::size_t>(most)));
+    for (std::vector<Token>& piece : pieces)
+      piece.resize(std::min(piece.size(), static_cast<std::size_t>(kEffectReaches * reach())));
+    const auto more = static_cast<std::uint64_t>((config_.layers + 2) * l2a::token_count(pieces));
+    progress_total_ += more;
+    const auto done = [&](std::int64_t tokens) {
+      progress_done_ += static_cast<std::uint64_t>(tokens);
+      progress_->update(progress_done_, progress_total_, "weighed");
+    };
+    scale_ =
+        l2a::need_scale(l2a::layer_effects(options_.model, file_, {options_.window, options_.sinks},
+                                           pieces, pool_, done),
+                        options_.skip);
+    if (!options_.state.empty())
+      l2a::FitState::save(options_.state, settings(), fit_tokens(), 0, scale_, layers_);
   }
 
   // Tokens of a step past what the window and the sinks show them, with their needs.
@@ -298,9 +254,9 @@ class Fit {
         std::vector<float>& all = candidate_logits_[i][layer];
         all.insert(all.end(), logits.begin(), logits.end());
       }
-      judged_[layer].need.insert(judged_[layer].need.end(), needs.begin(), needs.end());
+      for (const float need : needs) judged_[layer].need.push_back(scale_.effect(layer, need));
     } else {
-      for (float& need : needs) need = std::log(need + l2a::kLeastNeed);
+      for (float& need : needs) need = scale_.target(layer, need);
       layers_[layer].add(pool_, features, needs);
     }
   }
@@ -318,12 +274,13 @@ class Fit {
   void measure() {
     using Clock = std::chrono::steady_clock;
     auto saved = Clock::now();
-    const auto total = static_cast<std::int64_t>(fitted_.size());
+    const auto total = static_cast<std::int64_t>(texts_.fitted.size());
     while (contexts_done_ < total) {
-      run_context(fitted_[static_cast<std::size_t>(contexts_done_++)], "measured");
+      run_context(texts_.fitted[static_cast<std::size_t>(contexts_done_++)], "measured");
       const bool due = std::chrono::duration<double>(Clock::now() - saved).count() > kSaveEvery;
       if (!options_.state.empty() && (due || contexts_done_ == total)) {
-        l2a::FitState::save(options_.state, settings(), fit_tokens(), contexts_done_, layers_);
+        l2a::FitState::save(options_.state, settings(), fit_tokens(), contexts_done_, scale_,
+                            layers_);
         saved = Clock::now();
       }
     }
@@ -341,7 +298,7 @@ class Fit {
     judging_ = true;
     judged_.resize(layers_.size());
     candidate_logits_.assign(candidates_.size(), std::vector<std::vector<float>>(layers_.size()));
-    for (const std::vector<Token>& context : held_out_) run_context(context, "judged");
+    for (const std::vector<Token>& context : texts_.held_out) run_context(context, "judged");
   }
 
   // The ridge by whose routers most need is captured, then the cut of all layers.
@@ -401,7 +358,8 @@ class Fit {
   l2a::ModelConfig config_;
   l2a::ThreadPool pool_;
   std::int64_t context_ = 0;
-  Contexts fitted_, held_out_;
+  l2a::FitTexts texts_;
+  l2a::NeedScale scale_;  // empty until the layers are weighed
   std::vector<l2a::RouterStatistics> layers_;
   std::int64_t contexts_done_ = 0;
   std::unique_ptr<l2a::Session> session_;

@@ -107,7 +107,7 @@ class Evaluation {
         config_(l2a::ModelConfig::from_gguf(*file_)),
         pool_(options.model.threads),
         scorer_(pool_, config_.vocabulary) {
-    if (!options.route_stats.empty()) l2a::require_router(config_, options.model.path);
+    if (!options.route_stats.empty()) l2a::require_router(config_, options.model.path, "--route-stats");
     cut_ = options.cut.cut(config_, options.model.path);
     route_ = l2a::route_choice(options.route);
     if (route_.by != l2a::RouteChoice::By::model &&

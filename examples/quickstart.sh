@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # From a fresh machine to an answer: installs what is missing, builds the programs, fetches a small
-# model (SmolLM2-135M-Instruct, 98 MB, Apache 2.0) and asks it a question.
+# model (SmolLM2-135M-Instruct, 98 MB, Apache 2.0) and asks it a question. Then makes an L2A model of
+# it, by a quick fit to this repository's own READMEs, and has that answer over the main one, with
+# the tokens coloured that looked back over everything.
 #   examples/quickstart.sh [QUESTION]
 # Debian 12 or 13 or Ubuntu 24.04, as root or with sudo. The model goes to models-cache/, or to
-# $L2A_MODELS when that is set. A second run downloads nothing.
+# $L2A_MODELS when that is set. A second run downloads and fits nothing.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=tests/lib.sh
@@ -94,6 +96,24 @@ ask() {
   "$programs/l2a-run" "$model" -p "$question" -n 120 --temp 0
 }
 
+# The second act: routers fitted in a minute or two, and what they skip.
+show_l2a() {
+  local l2a=$models/SmolLM2-135M-Instruct.L2A.gguf
+  heading "The same model, made L2A"
+  if [[ -s $l2a ]]; then
+    say "$l2a is here already"
+  else
+    say "fitting routers to READMEs of this repository, once"
+    "$programs/l2a-fit-router" "$model" -f backends/*/README.md convert/README.md \
+      --held-out examples/README.md -o "$l2a" --window 256 --context 2048 --tokens 8192 --skip 0.5
+  fi
+  heading "README.md, and a question about it"
+  local coloured=()
+  if [[ -t 1 ]]; then coloured=(--show-routing); fi  # elsewhere it would be a line a token
+  "$programs/l2a-run" "$l2a" -f README.md -p "In one sentence: what is l2a?" -n 60 --temp 0 \
+    "${coloured[@]}" --routing-html "$models/routing.html"
+}
+
 # What still shows that everything works: a checkpoint of the tests, converted and run.
 run_test_checkpoint() {
   model=$models/l2a-qwen3-tiny.gguf
@@ -111,6 +131,7 @@ main() {
   build_programs
   if have_model; then
     ask
+    show_l2a
   else
     run_test_checkpoint
   fi

@@ -12,11 +12,13 @@
 #include <random>
 
 #include "convert/route_stats.h"
+#include "convert/temporary_file.h"
 #include "examples/common/generator.h"
 #include "examples/common/main_wrapper.h"
 #include "examples/common/open_model.h"
 #include "examples/common/progress.h"
 #include "examples/common/routing_options.h"
+#include "examples/common/routing_view.h"
 #include "examples/common/text_input.h"
 #include "graph/stopwatch.h"
 #include "models/chat.h"
@@ -43,16 +45,18 @@ constexpr const char* kExamples =
     "  l2a-run model.gguf -f book.txt -p 'Who is the murderer?'   # the file, then the question\n"
     "  pdftotext paper.pdf - | l2a-run model.gguf -f - -p 'Sum this up.' --ctx 65536\n"
     "  l2a-run model.gguf --chat --system 'Be brief.'\n"
-    "  l2a-run model.gguf -p Hi --json | jq .decode_tokens_per_second\n\n"
+    "  l2a-run model.gguf -p Hi --json | jq .decode_tokens_per_second\n"
+    "  l2a-run l2a.gguf -f book.txt -p 'Who is the murderer?' --show-routing   # when it looks "
+    "back\n\n"
     "Colours are for terminals; NO_COLOR=1 turns them off.\n"
     "Exit codes: 0 done, 1 failed (one line says why), 2 wrong usage, 130 interrupted.";
 
 struct Options {
   l2a::ModelOptions model;
   l2a::CutOptions cut;
-  std::string prompt, file, system, route_stats;
+  std::string prompt, file, system, route_stats, routing_html;
   bool chat = false, raw = false, json = false, quiet = false;
-  bool think = false, no_think = false, ops = false;
+  bool think = false, no_think = false, ops = false, show_routing = false;
   std::int64_t most = 512, context = 0, chunk = 512;
   l2a::SamplerOptions sampler;
   std::optional<std::uint64_t> seed;
@@ -65,6 +69,9 @@ struct Options {
     if (chat && file == "-")
       return "--chat reads standard input, so it cannot be the file of -f too";
     if (raw && !system.empty()) return "--raw has no system prompt; it goes without --system";
+    if (chat && (show_routing || !routing_html.empty()))
+      return "--show-routing and --routing-html are of one answer; they go without --chat";
+    if (show_routing && json) return "--show-routing goes without --json, --routing-html with it";
     if (ops && quiet && !json) return "--ops adds to the figures, which --quiet leaves out";
     if (think && no_think) return "--think and --no-think exclude each other";
     return {};
@@ -125,13 +132,37 @@ class Program {
 
   int run() {
     const std::string& stats = options_.route_stats;
-    if (!stats.empty()) l2a::require_router(config_, options_.model.path);
+    if (!stats.empty()) l2a::require_router(config_, options_.model.path, "--route-stats");
+    if (options_.show_routing) l2a::require_router(config_, options_.model.path, "--show-routing");
+    std::optional<l2a::TemporaryFile> page;  // that it cannot be written is better known before
+    if (!options_.routing_html.empty()) {
+      l2a::require_router(config_, options_.model.path, "--routing-html");
+      refuse_inputs_as_page();
+      page.emplace(options_.routing_html);
+    }
     const int code = options_.chat ? chat() : once();
     if (!stats.empty()) l2a::write_route_stats(stats, config_, generator_->routing());
+    if (page) {
+      const std::string html = l2a::routing_html(
+          *record_, shown_, *tokenizer_,
+          std::filesystem::path(options_.model.path).filename().string(), prompt_tokens_);
+      page->write(std::as_bytes(std::span(html)));
+      page->commit();
+      if (!options_.quiet && !options_.json)
+        std::cerr << concat(options_.routing_html, ": written\n");
+    }
     return code;
   }
 
  private:
+  void refuse_inputs_as_page() const {
+    std::error_code ignored;
+    for (const std::string& input : {options_.model.path, options_.file}) {
+      if (std::filesystem::equivalent(options_.routing_html, input, ignored))
+        throw l2a::Error(concat("--routing-html: ", options_.routing_html, " is an input"));
+    }
+  }
+
   // ---- prompts
 
   std::string user_text() const {
@@ -188,6 +219,7 @@ class Program {
     session.cache_dtype = options_.model.cache_dtype();
     session.candidates = l2a::Sampler(options_.sampler).needed_candidates();
     session.router_cut = options_.cut.cut(config_, options_.model.path);
+    session.keep_routes = records_routing();
     load_seconds_ +=
         l2a::seconds_of([&] { session_ = l2a::open_session(options_.model, file_, session); });
     if (session.context > trained && !options_.quiet) {
@@ -201,7 +233,8 @@ class Program {
   }
 
   l2a::Generation answer(std::span<const Token> prompt) {
-    l2a::Progress progress(!options_.quiet && !options_.json, l2a::tokens_text);
+    const bool shows_routing = options_.show_routing;
+    l2a::Progress progress(!options_.quiet && !options_.json && !shows_routing, l2a::tokens_text);
     l2a::GenerationHooks hooks;
     hooks.prefilled = [&](std::int64_t done, std::int64_t total) {
       if (total > options_.chunk) {
@@ -211,10 +244,43 @@ class Program {
       if (done == total) progress.clear();
     };
     hooks.text = [&](const std::string& text) {
-      if (!options_.json) l2a::print(text);
+      if (!options_.json && !shows_routing) l2a::print(text);
     };
     hooks.interrupted = [] { return interrupts > 0; };
-    return generator_->answer(prompt, options_.most, hooks);
+    if (!records_routing()) return generator_->answer(prompt, options_.most, hooks);
+    return recorded_answer(prompt, hooks);
+  }
+
+  bool records_routing() const { return options_.show_routing || !options_.routing_html.empty(); }
+
+  // A token's routing is known once it has run, one step after its text.
+  l2a::Generation recorded_answer(std::span<const Token> prompt, l2a::GenerationHooks& hooks) {
+    record_.emplace(config_);
+    const bool colours = colour_on(STDOUT_FILENO);
+    l2a::PieceDecoder pieces(*tokenizer_);
+    const auto show = [&](std::span<const Token> tokens) {
+      if (!options_.show_routing) return;
+      for (const Token token : tokens) {
+        pieces.push(token, [&](const l2a::TextPiece& piece) {
+          l2a::print(colours ? l2a::coloured(piece, *record_) : l2a::routing_line(piece, *record_));
+        });
+      }
+    };
+    if (options_.show_routing)
+      l2a::print(colours ? l2a::routing_legend(*record_) : l2a::routing_header(*record_));
+    hooks.ran = [&](std::span<const Token> tokens,
+                    std::span<const std::vector<std::int32_t>> routes) {
+      record_->add(tokens.size(), routes);
+      show(tokens);
+    };
+    l2a::Generation generation = generator_->answer(prompt, options_.most, hooks);
+    prompt_tokens_ = std::min(prompt.size(), record_->size());
+    shown_.assign(prompt.begin(), prompt.begin() + static_cast<std::ptrdiff_t>(prompt_tokens_));
+    for (const Token token : generation.tokens) {
+      if (!tokenizer_->ends_generation(token)) shown_.push_back(token);
+    }
+    show(std::span<const Token>(shown_).subspan(std::min(shown_.size(), record_->size())));
+    return generation;
   }
 
   l2a::Figures figures() const {
@@ -248,6 +314,7 @@ class Program {
       l2a::print("\n");
       if (!options_.quiet)
         std::cerr << "\n" << l2a::figures_text(figures(), colour_on(STDERR_FILENO));
+      if (!options_.quiet && record_) std::cerr << l2a::skipped_line(*record_, prompt_tokens_);
     }
     return generation.reason == l2a::StopReason::interrupted ? kInterrupted : 0;
   }
@@ -321,6 +388,10 @@ class Program {
   std::unique_ptr<l2a::Session> session_;
   std::unique_ptr<l2a::Generator> generator_;
   double load_seconds_ = 0;
+  // Of an answer whose routing is shown.
+  std::optional<l2a::RoutingRecord> record_;
+  std::vector<Token> shown_;  // prompt and answer, without the token that ended it
+  std::size_t prompt_tokens_ = 0;
 };
 
 // CLI::Range lets NaN pass, and names no option's meaning of its ends.
@@ -391,6 +462,14 @@ void add_options(CLI::App& app, Options& options) {
       ->check(CLI::Range(1, 1 << 20))
       ->option_text("N [512]");
   l2a::add_route_stats_option(app, options.route_stats);
+  app.add_flag(
+      "--show-routing", options.show_routing,
+      "Of L2A models: prompt and answer, coloured by the share of layers that routed each\n"
+      "token; without colours, a line a token");
+  app.add_option("--routing-html", options.routing_html,
+                 "Write the same as a page; replaced when it exists")
+      ->check(l2a::not_empty())
+      ->option_text("FILE.html");
   add_sampler_options(app, options.sampler);
   app.add_option("--seed", options.seed, "Of the random choices; by default another one each time")
       ->check(CLI::Validator(seed_error, ""))

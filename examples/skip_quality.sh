@@ -105,24 +105,31 @@ curve() {
     function y(r) { return 300 - 260 * r / top }
     END {
       if (top <= 0) top = 1
-      colour["fitted"] = "#0072b2"; colour["oracle"] = "#009e73"; colour["random"] = "#d55e00"
+      colour["fitted"] = "var(--fitted)"; colour["oracle"] = "var(--oracle)"; colour["random"] = "var(--random)"
       print "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 640 350\" font-family=\"sans-serif\" font-size=\"12\">"
-      print "<rect width=\"640\" height=\"350\" fill=\"#fff\"/>"
+      print "<style>"
+      print "svg { --page: #fff; --text: #1b1f24; --grid: #d8dee4; --fitted: #0969da; --oracle: #1a7f37; --random: #cf5b00; }"
+      print "@media (prefers-color-scheme: dark) { svg { --page: #0d1117; --text: #e6edf3; --grid: #30363d;"
+      print "  --fitted: #4493f8; --oracle: #3fb950; --random: #f0883e; } }"
+      print "text { fill: var(--text); } .page { fill: var(--page); } .grid { stroke: var(--grid); }"
+      print "polyline { fill: none; stroke-width: 2; }"
+      print "</style>"
+      print "<rect class=\"page\" width=\"640\" height=\"350\"/>"
       for (s = 0.4; s < 1.01; s += 0.1)
-        printf "<path d=\"M%g 40V300\" stroke=\"#eee\"/><text x=\"%g\" y=\"318\" text-anchor=\"middle\">%d%%</text>\n", x(s), x(s), 100 * s + 0.5
+        printf "<path d=\"M%g 40V300\" class=\"grid\"/><text x=\"%g\" y=\"318\" text-anchor=\"middle\">%d%%</text>\n", x(s), x(s), 100 * s + 0.5
       for (i = 0; i <= 4; ++i)
-        printf "<path d=\"M60 %gH540\" stroke=\"#eee\"/><text x=\"54\" y=\"%g\" text-anchor=\"end\">+%.1f%%</text>\n", y(top * i / 4), y(top * i / 4) + 4, top * i / 4
+        printf "<path d=\"M60 %gH540\" class=\"grid\"/><text x=\"54\" y=\"%g\" text-anchor=\"end\">+%.1f%%</text>\n", y(top * i / 4), y(top * i / 4) + 4, top * i / 4
       print "<text x=\"300\" y=\"340\" text-anchor=\"middle\">tokens skipped, over all layers</text>"
-      print "<text x=\"60\" y=\"24\">perplexity past the window, over the dense model</text>"
+      print "<text x=\"60\" y=\"24\">perplexity past the window, over the dense model; at 100% window and sinks alone</text>"
       for (i = 1; i <= NR; ++i) {
         points[way[i]] = points[way[i]] sprintf("%.1f,%.1f ", x(skip[i]), y(rise[i]))
         if (skip[i] < 1)
-          printf "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"3\" fill=\"%s\"/>\n", x(skip[i]), y(rise[i]), colour[way[i]]
+          printf "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"3\" style=\"fill:%s\"/>\n", x(skip[i]), y(rise[i]), colour[way[i]]
       }
       line = 40
       for (w in colour) {
-        printf "<polyline points=\"%s\" fill=\"none\" stroke=\"%s\" stroke-width=\"2\"/>\n", points[w], colour[w]
-        printf "<text x=\"550\" y=\"%g\" fill=\"%s\">%s</text>\n", line += 18, colour[w], w
+        printf "<polyline points=\"%s\" style=\"stroke:%s\"/>\n", points[w], colour[w]
+        printf "<text x=\"550\" y=\"%g\" style=\"fill:%s\">%s</text>\n", line += 18, colour[w], w
       }
       print "</svg>"
     }'

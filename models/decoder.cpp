@@ -113,7 +113,11 @@ class DecoderBuilder {
   Tensor narrowed(Tensor x, Tensor h, std::int64_t index) {
     const AttentionBlock own =
         block(model_.layer(index).attention, caches_.local(graph_, index, request_.sequences[0]));
-    const AttentionSpan span{request_.narrowing->window, request_.narrowing->sinks, {}};
+    AttentionSpan span{request_.narrowing->window, request_.narrowing->sinks, {}};
+    if (request_.narrowing->layer) {
+      if (index != *request_.narrowing->layer) span = {};
+      return add(graph_, x, self_attention(graph_, h, h, own, tokens_, span));
+    }
     const AttentionPair pair = self_attention_pair(graph_, h, own, tokens_, span);
     result_.narrowed.push_back({x, h, pair.all, pair.narrow});
     for (const Tensor kept : {x, h, pair.all, pair.narrow}) graph_.output(kept);

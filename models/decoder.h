@@ -21,6 +21,9 @@ enum class LogitsOf : std::uint8_t {
 // What every token would see of the keys if it were not routed.
 struct Narrowing {
   std::int64_t window = 0, sinks = 0;  // W, S
+  // This layer's attention goes on with that, and nothing is kept; -1: no layer's. Without it, every layer's goes on with
+  // all keys.
+  std::optional<std::int64_t> layer = {};
 };
 
 struct DecoderRequest {
@@ -40,7 +43,8 @@ struct DecoderRequest {
   bool matmul_inputs = false;
   std::int64_t candidates = 0;  // of each row of logits; 0: none
   // Every token sees all keys, whatever the routers say, and what each layer's attention would have given with these is
-  // kept readable beside. Of a dense model, or a "widen" one without pruned layers; not of a batch.
+  // kept readable beside; or one layer's attention alone is narrowed. Of a dense model, or a "widen" one without pruned
+  // layers; not of a batch.
   std::optional<Narrowing> narrowing;
 
   bool batched() const { return sequences.size() > 1; }

@@ -179,6 +179,13 @@ class ConfigReader {
         !std::ranges::is_sorted(l2a.skip_logits)) {
       fail(skips, "must be two or more finite numbers, ascending");
     }
+    const std::string scales = key("l2a.router.need_scales");
+    l2a.need_scales = file_.find_floats(scales).value_or(std::vector<double>());
+    if (!std::ranges::all_of(l2a.need_scales, finite) ||
+        (!l2a.need_scales.empty() &&
+         l2a.need_scales.size() != static_cast<std::size_t>(config.layers))) {
+      fail(scales, "must be a finite number for each layer");
+    }
     return l2a;
   }
 

@@ -31,6 +31,9 @@ struct L2aConfig {
   // Of fitted routers, n >= 2, ascending: the logit that the share i / (n - 1) of tokens does not reach, over all layers
   // that are not pruned. Else empty.
   std::vector<double> skip_logits;
+  // Of fitted routers, by layer: the logarithm of what the need of a long read in it was multiplied with, so that needs of
+  // all layers count the same. Else empty.
+  std::vector<double> need_scales;
 
   std::int64_t routed_layers() const;  // layers that are not pruned
   // The cut of all routers at which this share of tokens is not routed, about: 0 routes all, 1 none. Throws Error where

@@ -61,6 +61,9 @@ class SequencePool {
   // indices in its routes.
   Evaluation step(std::span<const SlotToken> entries);
 
+  // Evaluation::routes of what ran last, also of a chunk in the middle of a prefill.
+  std::span<const std::vector<std::int32_t>> routes() const { return results_.routes; }
+
   // Forgets a slot's tokens: the next sequence begins there.
   void reset(std::int64_t slot);
 

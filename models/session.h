@@ -56,6 +56,9 @@ class Session {
   // numbers. For measuring speed at a depth without the time that it takes to get there. Throws Error beyond the context.
   void assume(std::int64_t position) { pool_.assume(0, position); }
 
+  // Evaluation::routes of the last step, also of one in the middle of a prefill.
+  std::span<const std::vector<std::int32_t>> routes() const { return pool_.routes(); }
+
   // The plan of a step, compiled if need be: for describing and drawing.
   const Plan& plan(std::int64_t tokens, LogitsOf logits) { return pool_.plan(0, tokens, logits); }
 

@@ -47,7 +47,8 @@ struct SessionOptions {
   // The routers' cut in place of the model's own.
   std::optional<float> router_cut;
   // Every token sees all keys, and after each step the function is called for each layer with what the window and sinks
-  // would have given (DecoderRequest::narrowing). It costs the memory of four [tokens, hidden] a layer.
+  // would have given (DecoderRequest::narrowing); or, where it names a layer, that one's attention is narrowed and nothing is
+  // shown. It costs the memory of four [tokens, hidden] a layer.
   std::optional<Narrowing> narrowing;
   std::function<void(const NarrowedAttention&)> observe_narrowed;
 };

@@ -28,8 +28,7 @@ class TensorSource {
   virtual ModelConfig config() const = 0;
   virtual bool has(const std::string& tensor) const = 0;
   // Its bytes are what the dtype takes for that shape. Throws FileError when there is none of that name and shape.
-  virtual TensorData get(const std::string& tensor,
-                           std::span<const std::int64_t> shape) const = 0;
+  virtual TensorData get(const std::string& tensor, std::span<const std::int64_t> shape) const = 0;
 };
 
 }  // namespace l2a

@@ -5,6 +5,7 @@
 #include <sstream>
 
 #include "examples/common/comparison.h"
+#include "examples/common/html_text.h"
 #include "graph/error.h"
 
 namespace l2a {
@@ -40,26 +41,6 @@ svg text { fill: var(--dim); } svg .grid { stroke: var(--line); }
 </head>
 <body>
 )";
-
-std::string escaped(std::string_view text) {
-  std::string html;
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        html += "&amp;";
-        break;
-      case '<':
-        html += "&lt;";
-        break;
-      case '>':
-        html += "&gt;";
-        break;
-      default:
-        html += c;
-    }
-  }
-  return html;
-}
 
 std::string colour(std::size_t series) { return concat("var(--s", series % 4, ")"); }
 
@@ -124,7 +105,7 @@ std::string layer_plot(const std::vector<Series>& all) {
     out << "\"/>\n";
     for (std::size_t i = 0; i < series.values.size(); ++i) {
       out << "<circle r=\"3\" cx=\"" << x(i) << "\" cy=\"" << y(series.values[i]) << "\" fill=\""
-          << colour(series.colour) << "\"><title>" << escaped(series.name) << ", layer " << i
+          << colour(series.colour) << "\"><title>" << html_escaped(series.name) << ", layer " << i
           << ": " << scientific(series.values[i]) << "</title></circle>\n";
     }
   }
@@ -138,10 +119,10 @@ class Page {
 
   std::string all(const Words& words) {
     const ComparedBackend& first = comparison_.backends.front();
-    out_ << kHead << "<h1>" << escaped(comparison_.model) << "</h1>\n<p>"
+    out_ << kHead << "<h1>" << html_escaped(comparison_.model) << "</h1>\n<p>"
          << comparison_.prompt_tokens << " tokens, the last " << comparison_.single_tokens
          << " of them one by one, on " << backend_names() << ". Errors are against <b>"
-         << escaped(first.name) << "</b>, in units of the largest value of each node.</p>\n";
+         << html_escaped(first.name) << "</b>, in units of the largest value of each node.</p>\n";
     layers();
     for (std::size_t i = 1; i < comparison_.backends.size(); ++i) ops(comparison_.backends[i], i);
     texts(words);
@@ -156,13 +137,13 @@ class Page {
   std::string backend_names() const {
     std::string names;
     for (const ComparedBackend& backend : comparison_.backends)
-      names += concat(names.empty() ? "" : ", ", escaped(backend.name));
+      names += concat(names.empty() ? "" : ", ", html_escaped(backend.name));
     return names;
   }
 
   void key(std::size_t series, const std::string& name) {
     out_ << "<span class=\"key\" style=\"background:" << colour(series) << "\"></span>"
-         << escaped(name);
+         << html_escaped(name);
   }
 
   void layers() {
@@ -191,27 +172,27 @@ class Page {
     out_ << ": error by op</h2>\n<table><tr><th>op</th><th>largest</th><th>mean</th><th "
             "class=\"left\">largest in</th></tr>\n";
     for (const auto& [op, sum] : backend.by_op) {
-      out_ << "<tr><td>" << escaped(op) << "</td><td>" << scientific(sum.largest) << "</td><td>"
-           << scientific(sum.mean()) << "</td><td class=\"left\">" << escaped(sum.where)
-           << "</td></tr>\n";
+      out_ << "<tr><td>" << html_escaped(op) << "</td><td>" << scientific(sum.largest)
+           << "</td><td>" << scientific(sum.mean()) << "</td><td class=\"left\">"
+           << html_escaped(sum.where) << "</td></tr>\n";
     }
     out_ << "</table>\n";
   }
 
   void texts(const Words& words) {
     const ComparedBackend& first = comparison_.backends.front();
-    out_ << "<h2>Greedy text</h2>\n<p><b>" << escaped(first.name) << "</b></p>\n<pre>"
-         << escaped(words(first.text)) << "</pre>\n";
+    out_ << "<h2>Greedy text</h2>\n<p><b>" << html_escaped(first.name) << "</b></p>\n<pre>"
+         << html_escaped(words(first.text)) << "</pre>\n";
     for (std::size_t i = 1; i < comparison_.backends.size(); ++i) {
       const ComparedBackend& backend = comparison_.backends[i];
       if (backend.same == first.text.size()) {
-        out_ << "<p><b>" << escaped(backend.name) << "</b>: the same " << backend.same
+        out_ << "<p><b>" << html_escaped(backend.name) << "</b>: the same " << backend.same
              << " tokens.</p>\n";
       } else {
-        out_ << "<p><b>" << escaped(backend.name) << "</b> parts at token " << backend.same + 1
+        out_ << "<p><b>" << html_escaped(backend.name) << "</b> parts at token " << backend.same + 1
              << " of " << first.text.size() << ":</p>\n<pre><span class=\"dim\">"
-             << escaped(words(std::span(backend.text).first(backend.same))) << "</span>"
-             << escaped(words(std::span(backend.text).subspan(backend.same))) << "</pre>\n";
+             << html_escaped(words(std::span(backend.text).first(backend.same))) << "</span>"
+             << html_escaped(words(std::span(backend.text).subspan(backend.same))) << "</pre>\n";
       }
     }
   }
@@ -236,7 +217,7 @@ class Page {
     for (std::size_t o = 0; o < ops.size(); ++o) {
       const double top = group * static_cast<double>(o);
       out_ << "<text x=\"" << kLeft - 8 << "\" y=\"" << top + backends * kBar / 2 + 4
-           << "\" text-anchor=\"end\">" << escaped(ops[o]) << "</text>\n";
+           << "\" text-anchor=\"end\">" << html_escaped(ops[o]) << "</text>\n";
       for (std::size_t i = 0; i < comparison_.backends.size(); ++i) {
         const double seconds = op_seconds(comparison_.backends[i].*phase, ops[o]);
         const double length = longest > 0 ? (kWidth - kLeft - kRight) * seconds / longest : 0;
@@ -254,7 +235,7 @@ class Page {
     out_ << "<h2>Layers</h2>\n<div class=\"scroll\"><table><tr><th>layer</th>";
     for (std::size_t i = 1; i < comparison_.backends.size(); ++i) {
       const ComparedBackend& backend = comparison_.backends[i];
-      out_ << "<th>" << escaped(backend.name) << ": largest</th><th>mean</th>";
+      out_ << "<th>" << html_escaped(backend.name) << ": largest</th><th>mean</th>";
       if (!backend.routes.empty()) out_ << "<th>same route</th><th>routed</th>";
     }
     out_ << "</tr>\n";

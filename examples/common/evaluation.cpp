@@ -134,6 +134,12 @@ void run_chunk(Session& session, std::span<const Token> chunk, std::int64_t from
   }
 }
 
+void log_softmax(std::span<const float> logits, std::span<float> out) {
+  const double normalizer = log_sum_exp(logits);
+  for (std::size_t i = 0; i < logits.size(); ++i)
+    out[i] = static_cast<float>(static_cast<double>(logits[i]) - normalizer);
+}
+
 // Welford's: no difference of two large sums.
 void MeanEstimate::add(double value) {
   ++count_;

@@ -50,6 +50,9 @@ void run_chunk(Session& session, std::span<const Token> chunk, std::int64_t from
                const std::function<void(const ScoredStep&)>& scored,
                const std::function<void(std::int64_t)>& done);
 
+// The logarithms of the probabilities that logits say.
+void log_softmax(std::span<const float> logits, std::span<float> out);
+
 // The mean of what was added, and its standard error.
 class MeanEstimate {
  public:

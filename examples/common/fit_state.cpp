@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstring>
 
 #include "convert/safetensors.h"
@@ -52,13 +53,15 @@ class Reader {
 }  // namespace
 
 void FitState::save(const std::filesystem::path& path, std::span<const std::int64_t> settings,
-                    std::span<const Token> tokens, std::int64_t contexts,
+                    std::span<const Token> tokens, std::int64_t contexts, const NeedScale& scale,
                     std::span<const RouterStatistics> layers) {
   SafetensorsWriter writer(path);
   const auto extent = [](std::size_t size) { return std::vector{static_cast<std::int64_t>(size)}; };
   writer.add_tensor("settings", Type::i64, extent(settings.size()));
   writer.add_tensor("tokens", Type::i32, extent(tokens.size()));
   writer.add_tensor("contexts", Type::i64, extent(1));
+  writer.add_tensor("scales", Type::f64, extent(scale.log_scales.size()));
+  writer.add_tensor("least", Type::f64, extent(1));
   for (std::size_t i = 0; i < layers.size(); ++i) {
     const RouterStatistics& layer = layers[i];
     std::size_t squares = 0;
@@ -72,6 +75,8 @@ void FitState::save(const std::filesystem::path& path, std::span<const std::int6
   writer.write_values(settings);
   writer.write_values(tokens);
   writer.write_values(std::span<const std::int64_t>(&contexts, 1));
+  writer.write_values(std::span<const double>(scale.log_scales));
+  writer.write_values(std::span<const double>(&scale.least, 1));
   for (const RouterStatistics& layer : layers) {
     writer.write_values(std::span<const float>(layer.shift_));
     for (const std::vector<float>& block : layer.squares_)
@@ -86,13 +91,19 @@ void FitState::save(const std::filesystem::path& path, std::span<const std::int6
 
 std::int64_t FitState::load(const std::filesystem::path& path,
                             std::span<const std::int64_t> settings, std::span<const Token> tokens,
-                            std::span<RouterStatistics> layers) {
+                            NeedScale& scale, std::span<RouterStatistics> layers) {
   const Reader reader(path);
   reader.require_same("settings", settings, "another model or other settings");
   reader.require_same("tokens", tokens, "another text");
   std::int64_t contexts = 0;
   reader.read("contexts", std::span(&contexts, 1));
   if (contexts < 0) throw FileError(concat(path.string(), ": holds a negative number of contexts"));
+  scale.log_scales.resize(layers.size());
+  reader.read("scales", std::span<double>(scale.log_scales));
+  reader.read("least", std::span<double>(&scale.least, 1));
+  const auto finite = [](double value) { return std::isfinite(value); };
+  if (!std::ranges::all_of(scale.log_scales, finite) || !finite(scale.least))
+    throw FileError(concat(path.string(), ": holds scales that are no numbers"));
   for (std::size_t i = 0; i < layers.size(); ++i) {
     RouterStatistics& layer = layers[i];
     std::size_t size = 0;

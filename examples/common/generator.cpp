@@ -66,7 +66,13 @@ Generation Generator::answer(std::span<const Token> prompt, std::int64_t most,
   Generation result;
   hooks.prefilled(0, timing_.prompt_tokens);
   session_.time_ops(time_ops_ ? &timing_.prefill_ops : nullptr);
+  const auto ran = [&](std::span<const Token> tokens) {
+    if (hooks.ran) hooks.ran(tokens, session_.routes());
+  };
+  std::int64_t before = 0;
   const Evaluation prefilled = session_.prefill(fresh, [&](std::int64_t done) {
+    ran(fresh.subspan(static_cast<std::size_t>(before), static_cast<std::size_t>(done - before)));
+    before = done;
     hooks.prefilled(done, timing_.prompt_tokens);
     return !hooks.interrupted();
   });
@@ -108,6 +114,7 @@ Generation Generator::answer(std::span<const Token> prompt, std::int64_t most,
     }
     const Evaluation step = session_.decode(next);
     held_.push_back(next);
+    ran({&next, 1});
     next = sample(step);
   }
   emit(decoder.finish());

@@ -26,6 +26,9 @@ struct GenerationHooks {
       prefilled;  // after each chunk of the prompt
   std::function<void(const std::string&)> text;
   std::function<bool()> interrupted;
+  // After each step, in order: its tokens, and for each routed layer those that it routed, from 0 at the step's first; none
+  // of a session that does not keep routes. A token is run after its text was handed over, the last one of an answer never.
+  std::function<void(std::span<const Token>, std::span<const std::vector<std::int32_t>>)> ran;
 };
 
 struct Generation {

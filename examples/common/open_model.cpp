@@ -63,9 +63,9 @@ void add_route_stats_option(CLI::App& app, std::string& target) {
       ->option_text("F.json");
 }
 
-void require_router(const ModelConfig& config, const std::string& path) {
+void require_router(const ModelConfig& config, const std::string& path, const char* option) {
   if (!config.l2a || config.l2a->routed_layers() == 0)
-    throw Error(concat("--route-stats: ", path, " has no layer with a router"));
+    throw Error(concat(option, ": ", path, " has no layer with a router"));
 }
 
 std::shared_ptr<const GgufFile> open_file(const ModelOptions& options) {

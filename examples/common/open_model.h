@@ -41,8 +41,8 @@ void add_model_options(CLI::App& app, ModelOptions& options);
 
 // Adds --route-stats, a file to write (convert/route_stats.h).
 void add_route_stats_option(CLI::App& app, std::string& target);
-// Throws Error, which names --route-stats, for a model without routers.
-void require_router(const ModelConfig& config, const std::string& path);
+// Throws Error, which names the option, for a model without routers.
+void require_router(const ModelConfig& config, const std::string& path, const char* option);
 
 // The file; with --verify, its tensors are checked first.
 std::shared_ptr<const GgufFile> open_file(const ModelOptions& options);

@@ -32,6 +32,19 @@ double norm(std::span<const float> values) {
 
 }  // namespace
 
+double NeedScale::scaled(std::size_t layer, float need) const {
+  return std::exp(log_scales[layer]) * static_cast<double>(need);
+}
+
+float NeedScale::effect(std::size_t layer, float need) const {
+  const double value = scaled(layer, need);
+  return static_cast<float>(value * value);
+}
+
+float NeedScale::target(std::size_t layer, float need) const {
+  return static_cast<float>(std::log(scaled(layer, need) + least));
+}
+
 std::vector<float> attention_need(const NarrowedAttention& step) {
   const auto width = static_cast<std::size_t>(step.hidden);
   std::vector<float> needs(step.x.size() / width);

@@ -1,10 +1,12 @@
 // Fitting "widen" routers to a dense model (design.md 2): what each token's long read would change is measured, and a
 // linear function of what the router will be given is fitted to it.
 //
-// The need of a token in a layer is |Wo (a_all - a_window)| / |x|: how much of the layer's output its long read makes.
-// The target is log(need + kLeastNeed), fitted by least squares with a ridge in standardized features, from normal
-// equations: one pass over the text, and memory that does not grow with it. The targets of all layers have one scale,
-// so one cut of all routers spends one budget of routed tokens where the need is greatest.
+// The need of a token in a layer is |Wo (a_all - a_window)| / |x|: how much of the layer's output its long read makes. What
+// a need does to the predictions differs from layer to layer (layer_effect.h), by which it is scaled. The target is
+// log(scaled need + least), where `least` is about what the last routed token needs: below it differences do not matter.
+// It is fitted by least squares with a ridge in standardized features, from normal equations: one pass over the text, and
+// memory that does not grow with it. The targets of all layers have one scale, so one cut of all routers spends one budget
+// of routed tokens where it does most.
 #pragma once
 
 #include <cstdint>
@@ -19,8 +21,17 @@
 
 namespace l2a {
 
-// A long read that changes less than this much of the output is as good as none.
-inline constexpr float kLeastNeed = 1e-3f;
+// What needs are worth.
+struct NeedScale {
+  std::vector<double>
+      log_scales;       // by layer, of what a need is multiplied with; empty: not known yet
+  double least = 1e-3;  // scaled
+
+  double scaled(std::size_t layer, float need) const;
+  // About how far apart the predictions are with and without the long read, but for one factor of all layers.
+  float effect(std::size_t layer, float need) const;
+  float target(std::size_t layer, float need) const;
+};
 
 // The need of every token, [tokens]. Throws Error when the model's activations are not finite.
 std::vector<float> attention_need(const NarrowedAttention& step);
@@ -57,18 +68,19 @@ class RouterStatistics {
 // What a fit that was interrupted goes on from: the statistics of all layers, and of which text they are.
 //
 // A .safetensors file: `settings` I64 [n] and `tokens` I32 [m] say what was measured, `contexts` I64 [1] how much of it,
-// and for each layer N there are `N.shift` and `N.squares` F32, and `N.sums`, `N.products` and `N.totals` F64.
+// `scales` F64 [L]
+// and `least` F64 [1] the scale of needs, and for each layer N there are `N.shift` and `N.squares` F32, and `N.sums`, `N.products` and `N.totals` F64.
 class FitState {
  public:
   // Writes aside and renames.
   static void save(const std::filesystem::path& path, std::span<const std::int64_t> settings,
-                   std::span<const Token> tokens, std::int64_t contexts,
+                   std::span<const Token> tokens, std::int64_t contexts, const NeedScale& scale,
                    std::span<const RouterStatistics> layers);
-  // The number of contexts that `layers` then hold. Throws FileError for a file that is none, or of another model, text
+  // The number of contexts that `layers` then hold; sets `scale` too. Throws FileError for a file that is none, or of another model, text
   // or settings.
   static std::int64_t load(const std::filesystem::path& path,
                            std::span<const std::int64_t> settings, std::span<const Token> tokens,
-                           std::span<RouterStatistics> layers);
+                           NeedScale& scale, std::span<RouterStatistics> layers);
 };
 
 }  // namespace l2a

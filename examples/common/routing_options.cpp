@@ -1,6 +1,7 @@
 #include "examples/common/routing_options.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "examples/common/router_fit.h"
 #include "examples/common/router_quality.h"
@@ -80,6 +81,9 @@ Oracle::Oracle(const ModelOptions& options, const std::shared_ptr<const GgufFile
         concat("--route oracle: ", options.path, ": is no L2A model that widens in every layer"));
   }
   reach_ = config.l2a->window + config.l2a->sinks;
+  scales_.assign(static_cast<std::size_t>(config.layers), 1);
+  for (std::size_t i = 0; i < config.l2a->need_scales.size(); ++i)
+    scales_[i] = static_cast<float>(std::exp(config.l2a->need_scales[i]));
   needs_.resize(static_cast<std::size_t>(config.layers));
   SessionOptions measuring;
   measuring.context = session.context;
@@ -87,9 +91,8 @@ Oracle::Oracle(const ModelOptions& options, const std::shared_ptr<const GgufFile
   measuring.cache_dtype = session.cache_dtype;
   measuring.narrowing = {config.l2a->window, config.l2a->sinks};
   measuring.observe_narrowed = [this](const NarrowedAttention& step) {
-    const std::vector<float> needs = attention_need(step);
-    std::vector<float>& all = needs_[static_cast<std::size_t>(step.layer)];
-    all.insert(all.end(), needs.begin(), needs.end());
+    const auto layer = static_cast<std::size_t>(step.layer);
+    for (const float need : attention_need(step)) needs_[layer].push_back(scales_[layer] * need);
   };
   session_ = open_session(options, file, measuring, LogitsOf::none);
 }

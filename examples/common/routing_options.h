@@ -37,7 +37,7 @@ CLI::Option* add_route_option(CLI::App& app, std::string& choice, bool has_oracl
 RouteChoice route_choice(const std::string& choice);
 
 // Routes the tokens of a text whose long reads change most, over all layers, as the model with everything routed does
-// them: what the best of routers would pick.
+// them, each layer's scaled as its file says (L2aConfig::need_scales): what the best of routers would pick.
 class Oracle {
  public:
   // Of a "widen" model without pruned layers, else throws Error. `session`: that the routed model will run with.
@@ -52,7 +52,8 @@ class Oracle {
   double share_;
   std::int64_t reach_ = 0;  // positions that see every key without being routed
   std::int64_t step_;
-  std::vector<std::vector<float>> needs_;  // by layer and position
+  std::vector<float> scales_;              // by layer
+  std::vector<std::vector<float>> needs_;  // by layer and position, scaled
   float cut_ = 0;
   std::unique_ptr<Session> session_;
 };

@@ -59,6 +59,7 @@ TEST_CASE("a fitted model skips what was asked for, and with everything routed i
     CHECK(config.l2a->window == 16);
     CHECK(config.l2a->sinks == 2);
     CHECK(config.l2a->skip_logits.size() == 101);
+    CHECK(std::ssize(config.l2a->need_scales) == config.layers);
 
     const auto score = [&](const std::string& path, std::vector<std::string> more) {
       more.insert(more.begin(), {path, "-f", files.held, "--context", "96", "--from", "18"});
@@ -104,6 +105,8 @@ TEST_CASE("a fitted model verifies, prunes, quantizes and goes to Hugging Face's
   REQUIRE(test::run("l2a-convert", {files.target, "--to-hf", exported}).code == 0);
   REQUIRE(test::run("l2a-convert", {exported, "-o", back, "--type", "f32"}).code == 0);
   CHECK(config_of(back).l2a->skip_logits == config.l2a->skip_logits);
+  CHECK(config_of(pruned).l2a->need_scales == config.l2a->need_scales);
+  CHECK(config_of(back).l2a->need_scales == config.l2a->need_scales);
   const auto first = GgufFile::open(files.target), second = GgufFile::open(back);
   for (const GgufTensor& tensor : first->tensors()) {
     CAPTURE(tensor.name);

@@ -5,6 +5,7 @@
 
 #include <cmath>
 
+#include "examples/common/layer_effect.h"
 #include "examples/common/router_quality.h"
 #include "graph/error.h"
 #include "tests/temporary_folder.h"
@@ -99,10 +100,14 @@ TEST_CASE("the state of a fit comes back as it was, and another fit's is refused
   for (RouterStatistics& layer : layers) layer.add(pool, samples.features, samples.targets);
   const std::vector<std::int64_t> settings = {16, 4};
   const std::vector<Token> tokens = {3, 1, 2};
-  FitState::save(path, settings, tokens, 5, layers);
+  const NeedScale scale{{0.5, -1}, 0.25};
+  FitState::save(path, settings, tokens, 5, scale, layers);
 
   std::vector<RouterStatistics> loaded(2, RouterStatistics(70));
-  CHECK(FitState::load(path, settings, tokens, loaded) == 5);
+  NeedScale restored;
+  CHECK(FitState::load(path, settings, tokens, restored, loaded) == 5);
+  CHECK(restored.log_scales == scale.log_scales);
+  CHECK(restored.least == scale.least);
   CHECK(loaded[1].count() == 200);
   CHECK(loaded[1].fit(0.01).weights == layers[1].fit(0.01).weights);
   CHECK(loaded[1].fit(0.01).bias == layers[1].fit(0.01).bias);
@@ -110,12 +115,15 @@ TEST_CASE("the state of a fit comes back as it was, and another fit's is refused
   const auto refused = [&](std::vector<std::int64_t> set, std::vector<Token> text,
                            std::size_t count, std::int64_t width) {
     std::vector<RouterStatistics> into(count, RouterStatistics(width));
-    return message_of<FileError>([&] { FitState::load(path, set, text, into); });
+    return message_of<FileError>([&] {
+      NeedScale unused;
+      FitState::load(path, set, text, unused, into);
+    });
   };
   CHECK(contains(refused({17, 4}, tokens, 2, 70), "other settings"));
   CHECK(contains(refused(settings, {3, 1}, 2, 70), "another text"));
   CHECK(contains(refused(settings, {3, 1, 4}, 2, 70), "another text"));
-  CHECK(contains(refused(settings, tokens, 3, 70), "'2.shift'"));
+  CHECK(contains(refused(settings, tokens, 3, 70), "'scales'"));
   CHECK(contains(refused(settings, tokens, 2, 71), "'0.shift'"));
 }
 
@@ -128,6 +136,27 @@ TEST_CASE("the need of a token is what its long read changes, of what it is adde
   all[4] = std::nanf("");
   CHECK(contains(message_of<Error>([&] { attention_need(step); }),
                  "layer 3 gives numbers that are not finite at token 12"));
+}
+
+TEST_CASE("scales make what a need does to the predictions the same in all layers") {
+  // The second layer's needs do four times as much as their squares say, so they count double.
+  std::vector<LayerEffect> effects(3);
+  effects[0] = {0.011, {0.1f, 0.1f, 0.1f}};
+  effects[1] = {0.041, {0.1f, 0.1f, 0.1f}};
+  effects[2] = {0.001, {0.1f, 0.1f, 0.1f}};  // what rounding does
+  const NeedScale scale = need_scale(effects, 0.5);
+  REQUIRE(scale.log_scales.size() == 3);
+  CHECK(std::exp(scale.log_scales[1] - scale.log_scales[0]) == doctest::Approx(2).epsilon(0.1));
+  CHECK(scale.log_scales[2] < scale.log_scales[0] - 1);
+  CHECK(std::isfinite(scale.log_scales[2]));
+  CHECK(scale.effect(1, 0.1f) == doctest::Approx(0.04).epsilon(0.1));
+  CHECK(scale.least == doctest::Approx(scale.scaled(0, 0.1f)));  // the middle of the three
+  CHECK(scale.target(0, 0.1f) == doctest::Approx(std::log(2 * scale.least)));
+  CHECK(scale.target(0, 0.2f) > scale.target(0, 0.1f));
+  // Nothing that narrowing changes is no reason for a scale, nor for a number that is none.
+  const NeedScale nothing = need_scale(std::vector<LayerEffect>(2, {0, {0, 0}}), 1);
+  CHECK(nothing.log_scales == std::vector<double>{0, 0});
+  CHECK(std::isfinite(nothing.target(0, 0)));
 }
 
 TEST_CASE("the area under the curve is the chance that a needy token's logit is the larger") {

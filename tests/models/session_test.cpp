@@ -426,6 +426,23 @@ TEST_CASE("routes can be said token by token, and a cut can stand in for the mod
   CHECK(all.routing().share() == 1);
 }
 
+TEST_CASE("one layer alone can be narrowed, as if only its tokens were not routed") {
+  constexpr std::size_t kTokens = 60;
+  const std::vector<Token> tokens = some_tokens(kTokens);
+  const TestModel model("l2a-llama-widen");
+  const L2aConfig& l2a = *model.config().l2a;
+  for (std::int64_t narrow = -1; narrow < model.config().layers; ++narrow) {
+    CAPTURE(narrow);
+    SessionOptions options = f32_cache(kTokens);
+    options.narrowing = {l2a.window, l2a.sinks, narrow};
+    Session session = model.session(options);
+    SessionOptions forced = f32_cache(kTokens);
+    forced.forced_routes = [&](std::int64_t layer, std::int64_t) { return layer != narrow; };
+    Session expected = model.session(forced);
+    CHECK(logits_of(session, tokens, 17) == logits_of(expected, tokens, 17));
+  }
+}
+
 TEST_CASE("narrowing shows both attentions of every layer, and the model goes on with all keys") {
   constexpr std::size_t kTokens = 50;
   constexpr std::int64_t kWindow = 12, kSinks = 3;
