@@ -248,6 +248,7 @@ class Bench {
     limits_.how = measured.how;
     limits_.read_bytes = std::max(limits_.read_bytes, measured.read_bytes);
     limits_.integer_operations = std::max(limits_.integer_operations, measured.integer_operations);
+    limits_.bf16_operations = std::max(limits_.bf16_operations, measured.bf16_operations);
     limits_.float_operations = std::max(limits_.float_operations, measured.float_operations);
   }
 

@@ -3,6 +3,7 @@
 #include <array>
 
 #include "backends/cpu/dot/dot.h"
+#include "backends/cpu/panel/tile_panel.h"
 #include "backends/cpu/vector_ops.h"
 
 namespace l2a {
@@ -45,15 +46,18 @@ SimdKernels make_kernels(SimdLevel level) {
   panel(Dtype::bf16) = bf16_panel(level);
   kernels.attention = attention_kernels(level);
   set_vector_ops(level, kernels);
+#if defined(__x86_64__)
+  if (level == SimdLevel::amx) kernels.store_tile_activation = store_tile_activation;
+#endif
   return kernels;
 }
 
 }  // namespace
 
 const SimdKernels& simd_kernels(SimdLevel level) {
-  static const std::array<SimdKernels, kSimdLevelCount> tables = {make_kernels(SimdLevel::generic),
-                                                                  make_kernels(SimdLevel::avx2),
-                                                                  make_kernels(SimdLevel::avx512)};
+  static const std::array<SimdKernels, kSimdLevelCount> tables = {
+      make_kernels(SimdLevel::generic), make_kernels(SimdLevel::avx2),
+      make_kernels(SimdLevel::avx512), make_kernels(SimdLevel::amx)};
   return tables[static_cast<std::size_t>(level)];
 }
 

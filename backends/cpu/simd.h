@@ -43,6 +43,8 @@ struct SimdKernels {
   // -128, is added to each q, modulo 256: -128 makes them unsigned bytes for panels.
   void (*quantize_activation_row)(std::int64_t k, const float* x, std::int8_t bias,
                                   ActivationRow out);
+  // A row of f32 as row `token` of tiles of bf16 (panel/tile_panel.h); null below AMX.
+  void (*store_tile_activation)(std::int64_t k, const float* x, std::int64_t token, std::byte* to);
   float (*sum_of_squares)(std::int64_t n, const float* x);
   float (*max)(std::int64_t n, const float* x);  // -infinity when n is 0
   // x[i] = exp(x[i] - shift); returns their sum. Every x[i] <= shift.

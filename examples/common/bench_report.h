@@ -31,7 +31,7 @@ struct BenchResult {
   // The same, of a token: until its step was handed to the backend, before the wait for what it computes. All of the
   // step where a backend computes at once; 0 for a prompt.
   std::vector<double> handing_over;
-  OpTimes ops;                  // of one more run, when they were asked for
+  OpTimes ops;  // of one more run, when they were asked for
 
   std::int64_t tokens() const { return prompt + generated; }
   std::string test() const;  // "pp512", "tg64 @ d4096"
@@ -45,7 +45,7 @@ struct BenchResult {
   double limit() const;
   double multiplying_limit() const;  // operations a second of the unit that multiplies
   double limit_share() const;
-  std::string limit_name() const;  // "GB/s read", "int8 Top/s", "f32 Tflop/s"
+  std::string limit_name() const;  // "GB/s read", "int8 Top/s", "bf16 Tflop/s", "f32 Tflop/s"
 };
 
 enum class BenchFormat : std::uint8_t { markdown, csv, json };

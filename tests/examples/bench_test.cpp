@@ -49,7 +49,7 @@ TEST_CASE("--cpu takes the levels of this machine, and says which it lacks or do
     if (lacks(level)) {
       check_fails(kProgram, options, 1, {"no " + name + " instructions"});
     } else {
-      const char* products[kSimdLevelCount] = {"plain C++", "AVX2", "AVX-512"};
+      const char* products[kSimdLevelCount] = {"plain C++", "AVX2", "AVX-512", "AMX"};
       CHECK(contains(bench(options).out, products[i]));
     }
   }
