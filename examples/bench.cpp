@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <fstream>
 #include <iostream>
 
 #include "examples/common/bench_report.h"
@@ -79,6 +80,13 @@ std::vector<Token> some_tokens(std::int64_t count, std::int64_t vocabulary) {
     tokens.push_back(static_cast<Token>((state >> 8) % static_cast<std::uint64_t>(vocabulary)));
   }
   return tokens;
+}
+
+// Of this process, its part of mapped files included; 0 where the system does not say.
+std::uint64_t resident_bytes() {
+  std::uint64_t all = 0, resident = 0;
+  std::ifstream("/proc/self/statm") >> all >> resident;
+  return resident * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
 }
 
 struct Test {
@@ -200,6 +208,7 @@ class Bench {
       session.time_ops(nullptr);
     }
     result.caches = session.cache_bytes();
+    result.resident = resident_bytes();
     result.routed_share = session.routing().share();
     result.cost = cost(session, result);
   }

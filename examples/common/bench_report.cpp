@@ -64,6 +64,7 @@ Json result_json(const BenchResult& result, bool whole) {
       {"n_depth", result.depth},
       {"cache_bytes_local", result.caches.local},
       {"cache_bytes_global", result.caches.global},
+      {"resident_bytes", result.resident},
       {"avg_ns", std::llround(mean_of(nanoseconds))},
       {"stddev_ns", std::llround(deviation_of(nanoseconds))},
       {"avg_ts", result.mean()},

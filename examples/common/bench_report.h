@@ -23,6 +23,7 @@ struct BenchResult {
   std::int64_t depth = 0;
   std::uint64_t weight_bytes = 0;
   CacheBytes caches;              // when the test ends
+  std::uint64_t resident = 0;     // bytes of the process in the host's memory then, mapped files included
   double routed_share = 0;        // of the tokens of a run
   Cost cost;                      // of a run
   bool integer_products = false;  // the weights are quantized, so their products are of integers
