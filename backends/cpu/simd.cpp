@@ -9,6 +9,23 @@
 namespace l2a {
 namespace {
 
+void set_panels(SimdLevel level, PanelKernel (&panels)[kDtypeCount]) {
+  const auto panel = [&](Dtype dtype) -> PanelKernel& {
+    return panels[static_cast<std::size_t>(dtype)];
+  };
+  panel(Dtype::q4_0) = q4_0_panel(level);
+  panel(Dtype::q4_1) = q4_1_panel(level);
+  panel(Dtype::q5_0) = q5_0_panel(level);
+  panel(Dtype::q5_1) = q5_1_panel(level);
+  panel(Dtype::q8_0) = q8_0_panel(level);
+  panel(Dtype::q4_k) = q4_k_panel(level);
+  panel(Dtype::q5_k) = q5_k_panel(level);
+  panel(Dtype::q6_k) = q6_k_panel(level);
+  panel(Dtype::f32) = f32_panel(level);
+  panel(Dtype::f16) = f16_panel(level);
+  panel(Dtype::bf16) = bf16_panel(level);
+}
+
 SimdKernels make_kernels(SimdLevel level) {
   SimdKernels kernels{};
   kernels.level = level;
@@ -30,20 +47,11 @@ SimdKernels make_kernels(SimdLevel level) {
   floating(Dtype::f16) = f16_row(level);
   floating(Dtype::bf16) = bf16_row(level);
   floating(Dtype::q8_0) = q8_0_row(level);
-  const auto panel = [&](Dtype dtype) -> PanelKernel& {
-    return kernels.panels[static_cast<std::size_t>(dtype)];
-  };
-  panel(Dtype::q4_0) = q4_0_panel(level);
-  panel(Dtype::q4_1) = q4_1_panel(level);
-  panel(Dtype::q5_0) = q5_0_panel(level);
-  panel(Dtype::q5_1) = q5_1_panel(level);
-  panel(Dtype::q8_0) = q8_0_panel(level);
-  panel(Dtype::q4_k) = q4_k_panel(level);
-  panel(Dtype::q5_k) = q5_k_panel(level);
-  panel(Dtype::q6_k) = q6_k_panel(level);
-  panel(Dtype::f32) = f32_panel(level);
-  panel(Dtype::f16) = f16_panel(level);
-  panel(Dtype::bf16) = bf16_panel(level);
+  set_panels(level, kernels.panels);
+  if (level == SimdLevel::amx) {
+    set_panels(SimdLevel::avx512, kernels.small_panels);
+    kernels.panel_tokens = kTilePanelFrom;
+  }
   kernels.attention = attention_kernels(level);
   set_vector_ops(level, kernels);
 #if defined(__x86_64__)

@@ -46,23 +46,25 @@ struct Work {
 
 Work work_of(const CpuCall& call, std::int64_t tokens) {
   const TensorView& weight = call.inputs[Matmul::kWeight];
-  const PanelKernel& panel = call.simd.panel(weight.dtype);
+  const PanelKernel& panel = call.simd.panel(weight.dtype, tokens);
   if (tokens < kPanelTokens || panel.rows == 0)
     return {nullptr, dtype_info(weight.dtype).quantized, false, weight.shape[1]};
   return {&panel, panel.activations == PanelActivations::biased_bytes,
           panel.activations == PanelActivations::bf16_tiles, weight.shape[1]};
 }
 
-// Rows of a compact x may be too few for panels when it comes to it, and then be quantized.
+// Rows of a compact x may be few when it comes to it: too few for tiles, or for any panel, and then be quantized.
 std::size_t workspace_bytes(const CpuCall& call) {
   const std::int64_t tokens = call.inputs[Matmul::kX].shape[0];
-  const Work most = work_of(call, tokens);
-  const std::int64_t few = std::min(tokens, kPanelTokens - 1);
-  const auto activations =
-      std::max(most.activation_bytes(tokens), work_of(call, few).activation_bytes(few));
-  const std::size_t panels =
-      most.panel ? most.panel->bytes * static_cast<std::size_t>(call.pool.threads()) : 0;
-  return activations + panels;
+  std::size_t most = 0;
+  for (const std::int64_t limit : {kAnyTokens, call.simd.panel_tokens - 1, kPanelTokens - 1}) {
+    const std::int64_t few = std::clamp(limit, std::int64_t{0}, tokens);
+    const Work work = work_of(call, few);
+    const std::size_t panels =
+        work.panel ? work.panel->bytes * static_cast<std::size_t>(call.pool.threads()) : 0;
+    most = std::max(most, work.activation_bytes(few) + panels);
+  }
+  return most;
 }
 
 // Products of all tokens with weight rows [begin, end). `column(t)` is what the dot products take for token t.

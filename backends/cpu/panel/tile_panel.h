@@ -25,6 +25,9 @@ constexpr std::size_t tile_activation_bytes(std::int64_t tokens, std::int64_t k)
   return static_cast<std::size_t>((tokens + 15) / 16 * ((k + 31) / 32)) * 1024;
 }
 
+// Tokens from which tiles are faster than AVX-512's panels: as fast at 16, 1.4 times at 64.
+inline constexpr std::int64_t kTilePanelFrom = 24;
+
 #if defined(__x86_64__)
 
 inline constexpr std::int64_t kTilePanelDepth = 1024;
