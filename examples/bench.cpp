@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <fstream>
 #include <iostream>
 #include <numeric>
 
@@ -84,6 +85,13 @@ std::vector<Token> some_tokens(std::int64_t count, std::int64_t vocabulary) {
     tokens.push_back(static_cast<Token>((state >> 8) % static_cast<std::uint64_t>(vocabulary)));
   }
   return tokens;
+}
+
+// Of this process, its part of mapped files included; 0 where the system does not say.
+std::uint64_t resident_bytes() {
+  std::uint64_t all = 0, resident = 0;
+  std::ifstream("/proc/self/statm") >> all >> resident;
+  return resident * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
 }
 
 struct Test {
@@ -216,6 +224,7 @@ class Bench {
       result.caches.global += caches.global;
       routing += pool.routing(slot);
     }
+    result.resident = resident_bytes();
     result.routed_share = routing.share();
     result.cost = cost(pool, result);
   }
@@ -279,6 +288,7 @@ class Bench {
     limits_.how = measured.how;
     limits_.read_bytes = std::max(limits_.read_bytes, measured.read_bytes);
     limits_.integer_operations = std::max(limits_.integer_operations, measured.integer_operations);
+    limits_.bf16_operations = std::max(limits_.bf16_operations, measured.bf16_operations);
     limits_.float_operations = std::max(limits_.float_operations, measured.float_operations);
   }
 

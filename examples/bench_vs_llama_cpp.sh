@@ -1,65 +1,103 @@
 #!/usr/bin/env bash
-# How fast l2a-bench runs a model beside llama.cpp's llama-bench: the same file and threads, runs that alternate.
+# How fast l2a-bench runs models beside llama.cpp's llama-bench, and L2A beside dense: the same file and threads, runs
+# that alternate.
 #   examples/bench_vs_llama_cpp.sh MODEL.gguf...
-# Prints a table of medians with their ratios and the share that ours is of what the machine can do.
+# Prints a table of medians with their ratios and the share that ours is of what the machine can do. llama.cpp runs with
+# flash attention and without; the faster counts, and is named. Minutes for models of a billion parameters.
 # Settings, as variables:
 #   L2A_BENCH    [build/cpu/examples/l2a-bench --backend cpu]
 #   LLAMA_BENCH  the peer's command [llama-bench --device none]
-#   PROMPTS [512]   GENERATED [64]   DEPTHS [0]   lists with commas; 0 leaves a kind out
-#   THREADS [all]   RUNS [5]
+#   PROMPT [512]   GENERATED [64]   DEPTHS [0 4096]   tokens, and positions before them
+#   LEVELS       levels of our instructions beside the best, for prompts without a depth [avx512]
+#   L2A_SHAPE    shape of the L2A model and the dense one that it is compared with; empty: none [0.6b]
+#   L2A_DEPTH [16384]   L2A_WINDOW [1024]   L2A_ROUTED [0.2]
+#   THREADS [all]   RUNS [3]   DEEP_RUNS, where there is a depth [1]
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=tests/lib.sh
 source tests/lib.sh
 
-usage() { sed -n '2,9s/^# \{0,1\}//p' examples/bench_vs_llama_cpp.sh; }
+usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//p}' examples/bench_vs_llama_cpp.sh; }
 
-# Reads either program's CSV from a file; prints "test speed share" a line. No field holds a comma.
-read_csv() {
-  awk -F, -v speed="$2" '
+# One column of the only row of either program's CSV. No field holds a comma.
+field() {
+  awk -F, -v name="$1" '
     { gsub(/"/, "") }
     NR == 1 { for (i = 1; i <= NF; i++) column[$i] = i; next }
-    {
-      prompt = $column["n_prompt"]; depth = $column["n_depth"]
-      test = prompt > 0 ? "pp" prompt : "tg" $column["n_gen"]
-      share = "limit_share" in column ? $column["limit_share"] : 0
-      print test (depth > 0 ? "@" depth : ""), $column[speed], share
-    }' "$1"
+    { print name in column ? $column[name] : 0 }' "$work/csv"
 }
 
-# Runs a program once and appends its figures to a file.
-measure() {
-  local speed=$1 figures=$2
-  shift 2
+# Runs a program once; leaves its CSV in a file.
+run() {
   "$@" -o csv >"$work/csv" 2>"$work/log" || { cat "$work/log" >&2 && die "failed: $*"; }
-  read_csv "$work/csv" "$speed" >>"$figures"
 }
 
-# The median of a column of the lines of one test.
 median() {
-  awk -v test="$2" -v column="$3" '$1 == test { print $column }' "$1" | sort -g |
-    sed -n "$(((runs + 1) / 2))p"
+  local values
+  mapfile -t values < <(printf '%s\n' "$@" | sort -g)
+  echo "${values[$((${#values[@]} / 2))]}"
 }
 
+row() { printf '| %-14s | %-22s | %10s | %9s | %10s | %-7s | %6s |\n' "$@"; }
+ratio() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.2f", a / b }'; }
+fixed() { awk -v a="$1" 'BEGIN { printf "%.1f", a }'; }
+percent() { awk -v a="$1" 'BEGIN { printf "%.0f%%", 100 * a }'; }
+
+# A test on a file by both programs: compare FILE NAME RUNS TEST_OPTIONS -- OUR_OPTIONS
 compare() {
-  local file=$1 run test ours peer
-  local options=(-m "$file" -p "$prompts" -n "$generated" -d "$depths" -t "$threads" -r 1)
-  : >"$work/ours"
-  : >"$work/peer"
-  for ((run = 0; run < runs; run++)); do
+  local file=$1 name=$2 count=$3 i flash best=0 with=''
+  local -a test=() ours=() shares=() plain=() flashed=()
+  shift 3
+  while [[ $1 != -- ]]; do test+=("$1") && shift; done
+  shift
+  for ((i = 0; i < count; i++)); do
     # The commands may be several words.
     # shellcheck disable=SC2086
-    measure median_ts "$work/ours" $l2a_bench -q "${options[@]:1}"
-    # shellcheck disable=SC2086
-    measure avg_ts "$work/peer" $llama_bench "${options[@]}"
+    run $l2a_bench -q "$file" "${test[@]}" -t "$threads" -r 1 "$@"
+    ours+=("$(field median_ts)") shares+=("$(field limit_share)")
+    for flash in 0 1; do
+      # shellcheck disable=SC2086
+      run $llama_bench -m "$file" "${test[@]}" -t "$threads" -r 1 -fa "$flash"
+      if [[ $flash == 0 ]]; then plain+=("$(field avg_ts)"); else flashed+=("$(field avg_ts)"); fi
+    done
   done
-  while read -r test; do
-    ours=$(median "$work/ours" "$test" 2) peer=$(median "$work/peer" "$test" 2)
-    [[ -n $peer ]] || die "$test: llama-bench did not measure it"
-    awk -v file="$(basename "$file")" -v test="$test" -v a="$ours" -v b="$peer" \
-      -v share="$(median "$work/ours" "$test" 3)" 'BEGIN {
-        printf "| %-28s | %-12s | %10.1f | %9.0f%% | %10.1f | %6.2f |\n", file, test, a, 100 * share, b, a / b }'
-  done < <(awk '!seen[$1]++ { print $1 }' "$work/ours")
+  best=$(median "${plain[@]}") with='-fa 0'
+  if awk -v a="$(median "${flashed[@]}")" -v b="$best" 'BEGIN { exit !(a > b) }'; then
+    best=$(median "${flashed[@]}") with='-fa 1'
+  fi
+  row "$(basename "$file" .gguf)" "$name" "$(fixed "$(median "${ours[@]}")")" \
+    "$(percent "$(median "${shares[@]}")")" "$(fixed "$best")" "$with" \
+    "$(ratio "$(median "${ours[@]}")" "$best")"
+}
+
+# What we hold in memory beside weights and caches, after a prompt.
+beyond() {
+  # shellcheck disable=SC2086
+  run $l2a_bench -q "$1" -p "$prompt" -n 0 -t "$threads" -r 1
+  awk -v all="$(field resident_bytes)" -v weights="$(field model_size)" \
+    -v local="$(field cache_bytes_local)" -v global="$(field cache_bytes_global)" \
+    -v file="$(basename "$1" .gguf)" -v prompt="$prompt" 'BEGIN {
+      printf "%s, a prompt of %d: %.0f MB in memory beyond weights and caches\n", file, prompt,
+        (all - weights - local - global) / 1e6 }'
+}
+
+# Tokens one by one, an L2A model beside the dense one.
+l2a_beside_dense() {
+  local i
+  local -a dense=() routed=()
+  local model=(--shape "$L2A_SHAPE" --type q8_0 -p 0 -n "$generated" -d "$l2a_depth" -t "$threads" -r 1)
+  for ((i = 0; i < deep_runs; i++)); do
+    # shellcheck disable=SC2086
+    run $l2a_bench -q "${model[@]}"
+    dense+=("$(field median_ts)")
+    # shellcheck disable=SC2086
+    run $l2a_bench -q "${model[@]}" --l2a --window "$l2a_window" --route "forced:$l2a_routed"
+    routed+=("$(field median_ts)")
+  done
+  say
+  say "Shape $L2A_SHAPE in q8_0, tg$generated @ $l2a_depth: L2A (window $l2a_window, $l2a_routed routed)" \
+    "$(fixed "$(median "${routed[@]}")") t/s, dense $(fixed "$(median "${dense[@]}")") t/s:" \
+    "$(ratio "$(median "${routed[@]}")" "$(median "${dense[@]}")")"
 }
 
 case ${1:-} in
@@ -68,13 +106,32 @@ case ${1:-} in
 esac
 l2a_bench=${L2A_BENCH:-build/cpu/examples/l2a-bench --backend cpu}
 llama_bench=${LLAMA_BENCH:-llama-bench --device none}
-prompts=${PROMPTS:-512} generated=${GENERATED:-64} depths=${DEPTHS:-0}
-threads=${THREADS:-$(nproc)} runs=${RUNS:-5}
+prompt=${PROMPT:-512} generated=${GENERATED:-64} depths=${DEPTHS:-0 4096} levels=${LEVELS-avx512}
+L2A_SHAPE=${L2A_SHAPE-0.6b} l2a_depth=${L2A_DEPTH:-16384} l2a_window=${L2A_WINDOW:-1024}
+l2a_routed=${L2A_ROUTED:-0.2}
+threads=${THREADS:-$(nproc)} runs=${RUNS:-3} deep_runs=${DEEP_RUNS:-1}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 for file in "$@"; do [[ -r $file ]] || die "$file: cannot be read"; done
 
-say "$(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1), $threads threads, medians of $runs runs that alternate"
-printf '| %-28s | %-12s | %10s | %10s | %10s | %6s |\n' model test 'l2a t/s' 'of limit' 'llama t/s' ratio
-echo '| ---------------------------- | ------------ | ----------:| ----------:| ----------:| ------:|'
-for file in "$@"; do compare "$(realpath "$file")"; done
+say "$(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1), $threads threads, medians of $runs runs that" \
+  "alternate, $deep_runs where there is a depth"
+row model test 'l2a t/s' 'of limit' 'llama t/s' with ratio
+row -------------- ---------------------- ---------: --------: ---------: ------- -----:
+for file in "$@"; do
+  file=$(realpath "$file")
+  for depth in $depths; do
+    count=$([[ $depth == 0 ]] && echo "$runs" || echo "$deep_runs")
+    at=$([[ $depth == 0 ]] || echo " @ $depth")
+    compare "$file" "pp$prompt$at" "$count" -p "$prompt" -n 0 -d "$depth" --
+    if [[ $depth == 0 ]]; then
+      for level in $levels; do
+        compare "$file" "pp$prompt, --cpu $level" "$count" -p "$prompt" -n 0 -d 0 -- --cpu "$level"
+      done
+    fi
+    compare "$file" "tg$generated$at" "$count" -p 0 -n "$generated" -d "$depth" --
+  done
+done
+say
+for file in "$@"; do beyond "$file"; done
+if [[ -n $L2A_SHAPE ]]; then l2a_beside_dense; fi

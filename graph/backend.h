@@ -61,6 +61,8 @@ struct Limits {
   double integer_operations =
       0;                        // a second, of 8-bit products added in 32 bits; a multiply-add is 2
   double float_operations = 0;  // a second, of products in the widest float unit that matmuls use
+  double bf16_operations = 0;   // a second, of bf16 products added in f32, where quantized weights
+                                // are multiplied so instead of in bytes
   std::string how;              // by which instructions, for people: "AVX-512 VNNI, 2 threads"
 };
 

@@ -2,11 +2,46 @@
 
 #include <array>
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+#endif
+
 namespace l2a {
 namespace {
 
 constexpr std::array<SimdLevel, kSimdLevelCount> kLevels = {SimdLevel::generic, SimdLevel::avx2,
-                                                            SimdLevel::avx512};
+                                                            SimdLevel::avx512, SimdLevel::amx};
+
+#if defined(__x86_64__)
+
+// Tiles are 8 KiB of registers, which Linux saves only for processes that have asked; the answer is no
+// where the kernel or the virtual machine does not know them. Elsewhere nobody is asked: no AMX.
+bool may_use_tiles() {
+#if defined(__linux__) && defined(SYS_arch_prctl)
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+  return false;
+#endif
+}
+
+// By CPUID, because __builtin_cpu_supports of GCC 12 and Clang 14 does not know these names.
+bool has_amx() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0) return false;
+  constexpr unsigned kBf16 = 1u << 22, kTile = 1u << 24, kInt8 = 1u << 25;
+  constexpr unsigned kAll = kBf16 | kTile | kInt8;
+  if ((d & kAll) != kAll) return false;
+  if (__get_cpuid_count(7, 1, &a, &b, &c, &d) == 0) return false;
+  constexpr unsigned kAvx512Bf16 = 1u << 5;
+  return (a & kAvx512Bf16) != 0 && may_use_tiles();
+}
+
+#endif
 
 // __builtin_cpu_supports also knows which registers the operating system saves. F16C has no name in
 // Clang 14's; it is older than AVX2, and every processor with the one has the other.
@@ -17,7 +52,8 @@ SimdLevel detect() {
     const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
                         __builtin_cpu_supports("avx512vnni");
-    return avx512 ? SimdLevel::avx512 : SimdLevel::avx2;
+    if (!avx512) return SimdLevel::avx2;
+    return has_amx() ? SimdLevel::amx : SimdLevel::avx512;
   }
 #endif
   return SimdLevel::generic;
@@ -26,7 +62,7 @@ SimdLevel detect() {
 }  // namespace
 
 std::string_view simd_level_name(SimdLevel level) {
-  constexpr std::string_view kNames[kSimdLevelCount] = {"generic", "avx2", "avx512"};
+  constexpr std::string_view kNames[kSimdLevelCount] = {"generic", "avx2", "avx512", "amx"};
   return kNames[static_cast<std::size_t>(level)];
 }
 

@@ -11,8 +11,9 @@ enum class SimdLevel : std::uint8_t {
   generic,  // plain C++, any machine
   avx2,     // AVX2, FMA, F16C
   avx512,   // F, BW, VL, DQ, VNNI
+  amx,      // AMX's tiles of bf16 and int8, beside AVX-512 with BF16
 };
-inline constexpr int kSimdLevelCount = 3;
+inline constexpr int kSimdLevelCount = 4;
 
 std::string_view simd_level_name(SimdLevel level);
 SimdLevel best_simd_level();               // of this machine

@@ -19,5 +19,9 @@
 
 #define L2A_AVX2 [[gnu::target("avx2,fma,f16c")]]
 #define L2A_AVX512 [[gnu::target("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]]
+#define L2A_AMX                                                                 \
+  [[gnu::target(                                                                \
+      "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512bf16," \
+      "amx-tile,amx-bf16,amx-int8")]]
 
 #endif

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <vector>
 
+#include "backends/cpu/tiles.h"
 #include "graph/error.h"
 #include "graph/stopwatch.h"
 #include "graph/x86_intrinsics.h"
@@ -125,21 +126,39 @@ L2A_AVX512 double avx512_integer_chains() {
   return 2.0 * 64 * kChains * kSteps;
 }
 
+// Four tiles of sums: more could not be fed.
+L2A_AMX double amx_bf16_chains() {
+  const x86::TileScope tiles;
+  for (std::int64_t step = 0; step < kSteps; ++step) {
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_dpbf16ps(1, 4, 7);
+    _tile_dpbf16ps(2, 5, 6);
+    _tile_dpbf16ps(3, 5, 7);
+  }
+  return 2.0 * 16 * 16 * 32 * 4 * kSteps;
+}
+
 #endif
 
 struct Products {
-  Chains floats, integers;  // integers may be null
+  Chains floats, integers, bf16;  // all but floats may be null
   const char* how;
 };
 
 Products products_of([[maybe_unused]] SimdLevel level) {
 #if defined(__x86_64__)
-  if (level == SimdLevel::avx512) {
-    return {avx512_float_chains, avx512_integer_chains, "AVX-512 FMA and VNNI"};
+  if (level == SimdLevel::amx) {
+    return {avx512_float_chains, avx512_integer_chains, amx_bf16_chains,
+            "AVX-512 FMA and AMX bf16"};
   }
-  if (level == SimdLevel::avx2) return {avx2_float_chains, avx2_integer_chains, "AVX2 FMA"};
+  if (level == SimdLevel::avx512) {
+    return {avx512_float_chains, avx512_integer_chains, nullptr, "AVX-512 FMA and VNNI"};
+  }
+  if (level == SimdLevel::avx2) {
+    return {avx2_float_chains, avx2_integer_chains, nullptr, "AVX2 FMA"};
+  }
 #endif
-  return {plain_float_chains, nullptr, "plain C++"};
+  return {plain_float_chains, nullptr, nullptr, "plain C++"};
 }
 
 double measure_products(ThreadPool& pool, Chains chains) {
@@ -166,6 +185,7 @@ Limits measure_cpu_limits(ThreadPool& pool, SimdLevel level) {
   limits.read_bytes = measure_reads(pool);
   limits.float_operations = measure_products(pool, products.floats);
   limits.integer_operations = measure_products(pool, products.integers);
+  limits.bf16_operations = measure_products(pool, products.bf16);
   limits.how =
       concat(products.how, ", ", pool.threads(), pool.threads() == 1 ? " thread" : " threads");
   return limits;

@@ -38,11 +38,16 @@ struct SimdKernels {
   AttentionKernels attention;
 
   PanelKernel panels[kDtypeCount];  // by Dtype; none below AVX-512
+  // The same for fewer than panel_tokens, which would leave AMX's tiles half empty: AVX-512's.
+  PanelKernel small_panels[kDtypeCount];
+  std::int64_t panel_tokens = 0;
 
   // A block with an infinity or NaN gets a NaN scale, so that its products are NaN too. `bias`, 0 or
   // -128, is added to each q, modulo 256: -128 makes them unsigned bytes for panels.
   void (*quantize_activation_row)(std::int64_t k, const float* x, std::int8_t bias,
                                   ActivationRow out);
+  // A row of f32 as row `token` of tiles of bf16 (panel/tile_panel.h); null below AMX.
+  void (*store_tile_activation)(std::int64_t k, const float* x, std::int64_t token, std::byte* to);
   float (*sum_of_squares)(std::int64_t n, const float* x);
   float (*max)(std::int64_t n, const float* x);  // -infinity when n is 0
   // x[i] = exp(x[i] - shift); returns their sum. Every x[i] <= shift.
@@ -52,7 +57,9 @@ struct SimdKernels {
   const QuantizedDot& quantized_dot(Dtype dtype) const {
     return quantized[static_cast<std::size_t>(dtype)];
   }
-  const PanelKernel& panel(Dtype dtype) const { return panels[static_cast<std::size_t>(dtype)]; }
+  const PanelKernel& panel(Dtype dtype, std::int64_t tokens = kAnyTokens) const {
+    return (tokens < panel_tokens ? small_panels : panels)[static_cast<std::size_t>(dtype)];
+  }
   const FloatRow& float_row(Dtype dtype) const { return floating[static_cast<std::size_t>(dtype)]; }
 };
 

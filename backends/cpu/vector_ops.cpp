@@ -233,7 +233,7 @@ void set_vector_ops([[maybe_unused]] SimdLevel level, SimdKernels& kernels) {
   kernels.silu_mul = silu_mul_generic;
 #if defined(__x86_64__)
   if (level != SimdLevel::generic) {
-    kernels.quantize_activation_row = level == SimdLevel::avx512 ? quantize_avx512 : quantize_avx2;
+    kernels.quantize_activation_row = level >= SimdLevel::avx512 ? quantize_avx512 : quantize_avx2;
     kernels.sum_of_squares = sum_of_squares_avx2;
     kernels.max = max_avx2;
     kernels.exp_and_sum = exp_and_sum_avx2;

@@ -26,6 +26,7 @@ int Candidates::best() const {
 
 const GridSearch& grid_search(SimdLevel level) {
   switch (level) {
+    case SimdLevel::amx:
     case SimdLevel::avx512:
       return kGridSearchAvx512;
     case SimdLevel::avx2:

@@ -65,6 +65,7 @@ Json result_json(const BenchResult& result, bool whole) {
       {"n_depth", result.depth},
       {"cache_bytes_local", result.caches.local},
       {"cache_bytes_global", result.caches.global},
+      {"resident_bytes", result.resident},
       {"avg_ns", std::llround(mean_of(nanoseconds))},
       {"stddev_ns", std::llround(deviation_of(nanoseconds))},
       {"avg_ts", result.mean()},
@@ -172,7 +173,8 @@ double BenchResult::deviation() const { return deviation_of(rates(*this)); }
 double BenchResult::median() const { return median_of(rates(*this)); }
 
 double BenchResult::multiplying_limit() const {
-  return integer_products ? limits.integer_operations : limits.float_operations;
+  if (!integer_products) return limits.float_operations;
+  return limits.bf16_operations > 0 ? limits.bf16_operations : limits.integer_operations;
 }
 
 double BenchResult::limit() const {
@@ -185,7 +187,9 @@ double BenchResult::limit_share() const {
 }
 
 std::string BenchResult::limit_name() const {
-  return generated > 0 ? "GB/s read" : integer_products ? "int8 Top/s" : "f32 Tflop/s";
+  if (generated > 0) return "GB/s read";
+  if (!integer_products) return "f32 Tflop/s";
+  return limits.bf16_operations > 0 ? "bf16 Tflop/s" : "int8 Top/s";
 }
 
 std::string BenchReport::add(const BenchResult& result) {

@@ -24,9 +24,11 @@ struct BenchResult {
   std::int64_t sequences = 1;              // that generate together
   std::int64_t depth = 0;
   std::uint64_t weight_bytes = 0;
-  CacheBytes caches;              // of all sequences, when the test ends
-  double routed_share = 0;        // of the tokens of a run
-  Cost cost;                      // of a run
+  CacheBytes caches;  // of all sequences, when the test ends
+  std::uint64_t resident =
+      0;                    // bytes of the process in the host's memory then, mapped files included
+  double routed_share = 0;  // of the tokens of a run
+  Cost cost;                // of a run
   bool integer_products = false;  // the weights are quantized, so their products are of integers
   Limits limits;
   std::vector<double> seconds;  // by run
@@ -48,7 +50,7 @@ struct BenchResult {
   double limit() const;
   double multiplying_limit() const;  // operations a second of the unit that multiplies
   double limit_share() const;
-  std::string limit_name() const;  // "GB/s read", "int8 Top/s", "f32 Tflop/s"
+  std::string limit_name() const;  // "GB/s read", "int8 Top/s", "bf16 Tflop/s", "f32 Tflop/s"
 };
 
 enum class BenchFormat : std::uint8_t { markdown, csv, json };

@@ -23,6 +23,8 @@ struct Tolerances {
   double quantized = 2e-2;
   // Attention over a cache of blocks, which may be read exactly.
   double cached_blocks = 1e-5;
+  // Attention over any cache but f32, where its products round queries and weights too, if that is more than the above.
+  double rounded_attention = 0;
 
   double of(Dtype dtype) const {
     if (dtype_info(dtype).quantized) return quantized;

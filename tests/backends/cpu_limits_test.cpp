@@ -19,6 +19,8 @@ TEST_CASE(
     CHECK(limits.float_operations < 1e13);
     CHECK((limits.integer_operations > 0) == (level != SimdLevel::generic));
     CHECK(limits.integer_operations >= 0.5 * integers);  // half: the machine may be busy
+    CHECK((limits.bf16_operations > 0) == (level == SimdLevel::amx));
+    if (level == SimdLevel::amx) CHECK(limits.bf16_operations >= 0.5 * limits.integer_operations);
     CHECK(limits.how.find("1 thread") != std::string::npos);
     integers = limits.integer_operations;
   }

@@ -49,7 +49,7 @@ TEST_CASE("--cpu takes the levels of this machine, and says which it lacks or do
     if (lacks(level)) {
       check_fails(kProgram, options, 1, {"no " + name + " instructions"});
     } else {
-      const char* products[kSimdLevelCount] = {"plain C++", "AVX2", "AVX-512"};
+      const char* products[kSimdLevelCount] = {"plain C++", "AVX2", "AVX-512", "AMX"};
       CHECK(contains(bench(options).out, products[i]));
     }
   }
@@ -205,7 +205,7 @@ TEST_CASE("every type of weights can be made, and takes what it takes in a file"
     if (type == std::string("q8_0")) q8 = bytes;
     if (type == std::string("f16")) f16 = bytes;
     const bool quantized = type[0] == 'q';
-    CHECK((result["limit_name"] == "int8 Top/s") == quantized);
+    CHECK((result["limit_name"] != "f32 Tflop/s") == quantized);
   }
   CHECK(q4 < 0.75 * q8);
   CHECK(q8 < 0.55 * f16);

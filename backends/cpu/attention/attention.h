@@ -1,4 +1,4 @@
-// What both ways to compute attention share: who sees which keys, where those are, and scratch memory.
+// What the ways to compute attention share: who sees which keys, where those are, and scratch memory.
 #pragma once
 
 #include <algorithm>
@@ -80,9 +80,14 @@ class AttentionCall {
   }
 };
 
-// Both write the whole output. The workspaces are what they need at most.
+// All write the whole output. The workspaces are what they need at most.
 void attend_many_rows(const AttentionCall& call);
 std::size_t many_rows_workspace(const AttentionCall& call);
+
+// By AMX, where has_tiles().
+void attend_amx_rows(const AttentionCall& call);
+std::size_t amx_rows_workspace(const AttentionCall& call);
+bool has_tiles(const AttentionCall& call);
 
 // At most few_rows() of them, and of caches whose heads follow one another.
 void attend_few_rows(const AttentionCall& call);

@@ -1,34 +1,17 @@
 // Attention of many rows: prompts. Tiles of query rows against blocks of keys (arXiv 2205.14135, algorithm 1).
 //
 // A row of a tile is a token and one of the query heads that share a key head, so that a key is read and widened to f32
-// once for tens of them. Rows without a window make tiles of their own: a tile goes through every key that any of
-// its rows sees.
+// once for tens of them.
 #include <array>
-#include <atomic>
 #include <cmath>
 #include <tuple>
 
-#include "backends/cpu/attention/attention.h"
+#include "backends/cpu/attention/row_order.h"
 
 namespace l2a::cpu {
 namespace {
 
 std::int64_t round_up(std::int64_t n, std::int64_t step) { return (n + step - 1) / step * step; }
-
-// The rows of a call in the order in which tiles take them: those with a window, then the others.
-struct RowOrder {
-  std::int32_t* rows;
-  std::int64_t windowed, count;
-
-  RowOrder(const AttentionCall& call, std::int32_t* memory) : rows(memory), count(call.rows()) {
-    std::int64_t low = 0;
-    for (std::int64_t row = 0; row < count; ++row)
-      if (!call.is_wide(row)) rows[low++] = static_cast<std::int32_t>(row);
-    windowed = low;
-    for (std::int64_t row = 0; low < count; ++row)
-      if (call.is_wide(row)) rows[low++] = static_cast<std::int32_t>(row);
-  }
-};
 
 class Tile {
  public:
@@ -157,29 +140,11 @@ std::size_t many_rows_workspace(const AttentionCall& call) {
 void attend_many_rows(const AttentionCall& call) {
   Scratch scratch(call.cpu.workspace);
   const RowOrder order(call, scratch.take<std::int32_t>(call.query.shape[0]));
-  const std::int64_t most = call.cpu.simd.attention.max_rows;
-  const std::int64_t windowed = order.windowed * call.group;
-  const std::int64_t others = (order.count - order.windowed) * call.group;
-  const std::int64_t windowed_tiles = (windowed + most - 1) / most;
-  const std::int64_t tiles = windowed_tiles + (others + most - 1) / most;
-
-  // The last tiles see the most keys, so they go first: nobody is left with one at the end.
-  std::atomic<std::int64_t> left{tiles * call.key_heads};
   std::byte* const memory = call.cpu.workspace + scratch.used();
   const std::size_t of_tile = tile_bytes(call);
-  const std::int64_t threads = call.cpu.pool.threads();
-  call.cpu.pool.parallel_for(threads, 1, [&](std::int64_t slot, std::int64_t /*end*/) {
+  for_each_piece(call, order, call.cpu.simd.attention.max_rows, [&](std::int64_t slot) {
     Scratch own(memory + static_cast<std::size_t>(slot) * of_tile);
-    Tile tile(call, own);
-    for (std::int64_t item = --left; item >= 0; item = --left) {
-      const std::int64_t index = item / call.key_heads, key_head = item % call.key_heads;
-      if (index < windowed_tiles) {
-        tile.run(order.rows, key_head, index * most, std::min((index + 1) * most, windowed));
-      } else {
-        const std::int64_t first = (index - windowed_tiles) * most;
-        tile.run(order.rows + order.windowed, key_head, first, std::min(first + most, others));
-      }
-    }
+    return Tile(call, own);
   });
 }
 

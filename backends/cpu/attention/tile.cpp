@@ -357,7 +357,7 @@ L2A_AVX2 void weighted_sum_avx2(std::int64_t dim, std::int64_t count, const floa
 
 AttentionKernels attention_kernels([[maybe_unused]] SimdLevel level) {
 #if defined(__x86_64__)
-  if (level == SimdLevel::avx512) {
+  if (level >= SimdLevel::avx512) {
     return {16,
             64,
             {product_avx512<1>, product_avx512<2>, product_avx512<3>, product_avx512<4>},

@@ -192,6 +192,7 @@ L2A_AVX512 void blocks32_avx512(std::int64_t k, const std::byte* weights, const 
 template <class Format>
 QuantizedDot blocks32_dot(SimdLevel level) {
   switch (level) {
+    case SimdLevel::amx:
     case SimdLevel::avx512:
       return quantized_dot<blocks32_avx512<Format, 1>, blocks32_avx512<Format, 4>>();
     case SimdLevel::avx2:

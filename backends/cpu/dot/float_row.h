@@ -207,7 +207,7 @@ float one_float_column(std::int64_t k, const std::byte* row, const float* x) {
 template <class Format>
 FloatRow float_row([[maybe_unused]] SimdLevel level) {
 #if defined(__x86_64__)
-  if (level == SimdLevel::avx512) {
+  if (level >= SimdLevel::avx512) {
     return {one_float_column<float_dot_avx512<Format, 1>>, float_dot_avx512<Format, 4>,
             axpy_avx512<Format>, to_f32_avx512<Format>, from_f32_avx2<Format>};
   }

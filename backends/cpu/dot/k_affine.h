@@ -182,6 +182,7 @@ L2A_AVX512 void k_affine_avx512(std::int64_t k, const std::byte* weights, const 
 template <class Format>
 QuantizedDot k_affine_dot(SimdLevel level) {
   switch (level) {
+    case SimdLevel::amx:
     case SimdLevel::avx512:
       return quantized_dot<k_affine_avx512<Format, 1>, k_affine_avx512<Format, 4>>();
     case SimdLevel::avx2:

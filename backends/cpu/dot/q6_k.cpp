@@ -162,8 +162,9 @@ struct Source {
     const auto half = static_cast<int>(i / 2 % 2), pair = static_cast<int>(i % 2);
     return q6_k_group_pair(b.ql + 64 * half, b.qh + 32 * half, pair);
   }
-  L2A_AVX512 static std::int64_t scales(const std::byte* row, std::int64_t s,
-                                        IntegerPanelStep<kStep>* step, int lane) {
+  template <class Step>
+  L2A_AVX512 static std::int64_t scales(const std::byte* row, std::int64_t s, Step* step,
+                                        int lane) {
     const BlockQ6K& b = reinterpret_cast<const BlockQ6K*>(row)[s / 16];
     const float d = x86::to_float(b.d);
     for (int i = 0; i < 16; ++i) step[i].scale[lane] = d * static_cast<float>(b.scales[i]);
@@ -181,7 +182,7 @@ struct Source;
 
 QuantizedDot q6_k_dot([[maybe_unused]] SimdLevel level) {
 #if defined(__x86_64__)
-  if (level == SimdLevel::avx512) {
+  if (level >= SimdLevel::avx512) {
     return quantized_dot<q6_k_avx512<1>, q6_k_avx512<4>>();
   }
   if (level == SimdLevel::avx2) {

@@ -149,7 +149,7 @@ L2A_AVX512 void to_f32_avx512(std::int64_t n, const std::byte* row, float* out) 
 
 FloatRow q8_0_row([[maybe_unused]] SimdLevel level) {
 #if defined(__x86_64__)
-  if (level == SimdLevel::avx512) {
+  if (level >= SimdLevel::avx512) {
     return {one_float_column<dot_avx512<1>>, dot_avx512<4>, axpy_avx512, to_f32_avx512, from_f32};
   }
   if (level == SimdLevel::avx2) {

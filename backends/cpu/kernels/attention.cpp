@@ -10,6 +10,8 @@ void run(const CpuCall& cpu_call) {
   const AttentionCall call(cpu_call);
   if (call.rows() <= few_rows(call) && has_whole_rows(call)) {
     attend_few_rows(call);
+  } else if (has_tiles(call)) {
+    attend_amx_rows(call);
   } else {
     attend_many_rows(call);
   }
@@ -17,7 +19,8 @@ void run(const CpuCall& cpu_call) {
 
 std::size_t workspace_bytes(const CpuCall& cpu_call) {
   const AttentionCall call(cpu_call);
-  return std::max(few_rows_workspace(call), many_rows_workspace(call));
+  return std::max(few_rows_workspace(call),
+                  has_tiles(call) ? amx_rows_workspace(call) : many_rows_workspace(call));
 }
 
 }  // namespace

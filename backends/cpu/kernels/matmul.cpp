@@ -11,6 +11,7 @@
 #include <atomic>
 
 #include "backends/cpu/kernels/kernels.h"
+#include "backends/cpu/panel/tile_panel.h"
 
 namespace l2a::cpu {
 namespace {
@@ -34,27 +35,36 @@ void prefetch(const std::byte* from, std::int64_t bytes) {
 struct Work {
   const PanelKernel* panel;  // null: dot products
   bool quantizes;            // the activations
-  std::int64_t row_bytes;    // of a quantized row of activations
+  bool tiles;                // the activations become tiles
+  std::int64_t inner;
+
+  std::size_t activation_bytes(std::int64_t tokens) const {
+    if (tiles) return tile_activation_bytes(tokens, inner);
+    return quantizes ? static_cast<std::size_t>(tokens) * activation_row_bytes(inner) : 0;
+  }
 };
 
 Work work_of(const CpuCall& call, std::int64_t tokens) {
   const TensorView& weight = call.inputs[Matmul::kWeight];
-  const PanelKernel& panel = call.simd.panel(weight.dtype);
-  const bool panels = tokens >= kPanelTokens && panel.rows > 0;
-  const bool quantizes = panels ? panel.integer : dtype_info(weight.dtype).quantized;
-  return {panels ? &panel : nullptr, quantizes,
-          quantizes ? static_cast<std::int64_t>(activation_row_bytes(weight.shape[1])) : 0};
+  const PanelKernel& panel = call.simd.panel(weight.dtype, tokens);
+  if (tokens < kPanelTokens || panel.rows == 0)
+    return {nullptr, dtype_info(weight.dtype).quantized, false, weight.shape[1]};
+  return {&panel, panel.activations == PanelActivations::biased_bytes,
+          panel.activations == PanelActivations::bf16_tiles, weight.shape[1]};
 }
 
-// Rows of a compact x may be too few for panels when it comes to it, and then be quantized.
+// Rows of a compact x may be few when it comes to it: too few for tiles, or for any panel, and then be quantized.
 std::size_t workspace_bytes(const CpuCall& call) {
   const std::int64_t tokens = call.inputs[Matmul::kX].shape[0];
-  const Work most = work_of(call, tokens);
-  const std::int64_t few = std::min(tokens, kPanelTokens - 1);
-  const auto activations = std::max(tokens * most.row_bytes, few * work_of(call, few).row_bytes);
-  const std::size_t panels =
-      most.panel ? most.panel->bytes * static_cast<std::size_t>(call.pool.threads()) : 0;
-  return static_cast<std::size_t>(activations) + panels;
+  std::size_t most = 0;
+  for (const std::int64_t limit : {kAnyTokens, call.simd.panel_tokens - 1, kPanelTokens - 1}) {
+    const std::int64_t few = std::clamp(limit, std::int64_t{0}, tokens);
+    const Work work = work_of(call, few);
+    const std::size_t panels =
+        work.panel ? work.panel->bytes * static_cast<std::size_t>(call.pool.threads()) : 0;
+    most = std::max(most, work.activation_bytes(few) + panels);
+  }
+  return most;
 }
 
 // Products of all tokens with weight rows [begin, end). `column(t)` is what the dot products take for token t.
@@ -87,26 +97,15 @@ void multiply(const CpuCall& call, std::int64_t tokens, std::int64_t begin, std:
   }
 }
 
-// Products of all tokens with the panel of weight rows that starts at `row`.
-void multiply_panel(const CpuCall& call, const PanelKernel& kernel, PanelTokens x, std::int64_t row,
-                    std::byte* panel) {
-  const TensorView& weight = call.inputs[Matmul::kWeight];
-  const std::int64_t rows = std::min(kernel.rows, weight.shape[0] - row);
-  for (x.first = 0; x.first < x.inner; x.first += kernel.depth) {
-    const std::int64_t depth = std::min(kernel.depth, x.inner - x.first);
-    const std::byte* from = weight.row<const std::byte>(row) + dtype_bytes(weight.dtype, x.first);
-    kernel.pack({from, weight.strides[0], rows}, depth, panel);
-    kernel.multiply(
-        depth, panel, x,
-        {call.output.row<float>(0) + row,
-         call.output.strides[0] / static_cast<std::int64_t>(sizeof(float)), rows, x.first > 0});
-  }
-}
-
-// Each thread claims panels until none are left; `panels` is memory for one of each thread.
+// Products of tokens, from `token` on, with a part of each weight row, from x.first on. Each thread claims panels until
+// none are left; `panels` is memory for one of each thread.
 void multiply_by_panels(const CpuCall& call, const PanelKernel& kernel, const PanelTokens& x,
-                        std::byte* panels) {
-  const std::int64_t rows = call.inputs[Matmul::kWeight].shape[0];
+                        std::int64_t token, std::byte* panels) {
+  const TensorView& weight = call.inputs[Matmul::kWeight];
+  const std::int64_t rows = weight.shape[0];
+  const std::int64_t depth = std::min(kernel.depth, x.inner - x.first);
+  const std::size_t first_byte = dtype_bytes(weight.dtype, x.first);
+  const std::int64_t stride = call.output.strides[0] / static_cast<std::int64_t>(sizeof(float));
   std::atomic<std::int64_t> next = 0;
   call.pool.parallel_for(call.pool.threads(), 1, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t thread = begin; thread < end; ++thread) {
@@ -114,7 +113,11 @@ void multiply_by_panels(const CpuCall& call, const PanelKernel& kernel, const Pa
       for (;;) {
         const std::int64_t row = next.fetch_add(kernel.rows, std::memory_order_relaxed);
         if (row >= rows) break;
-        multiply_panel(call, kernel, x, row, panel);
+        const std::int64_t count = std::min(kernel.rows, rows - row);
+        kernel.pack({weight.row<const std::byte>(row) + first_byte, weight.strides[0], count},
+                    depth, panel);
+        kernel.multiply(depth, panel, x,
+                        {call.output.row<float>(token) + row, stride, count, x.first > 0});
       }
     }
   });
@@ -127,22 +130,34 @@ void run(const CpuCall& call) {
   if (tokens == 0) return;
   const Work work = work_of(call, tokens);
   auto activation = [&](std::int64_t t) {
-    return activation_row(call.workspace + t * work.row_bytes, inner);
+    return activation_row(call.workspace + work.activation_bytes(t), inner);
   };
   const std::int8_t bias = work.panel ? -128 : 0;
-  if (work.quantizes) {
+  if (work.quantizes || work.tiles) {
     call.pool.parallel_for(tokens, row_grain(inner * 4), [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t t = begin; t < end; ++t) {
-        call.simd.quantize_activation_row(inner, x.row<const float>(t), bias, activation(t));
+        const auto* row = x.row<const float>(t);
+        if (work.tiles) {
+          call.simd.store_tile_activation(inner, row, t, call.workspace);
+        } else {
+          call.simd.quantize_activation_row(inner, row, bias, activation(t));
+        }
       }
     });
   }
   if (work.panel) {
-    const PanelTokens plain = {reinterpret_cast<const std::byte*>(x.data), x.strides[0], tokens,
-                               inner, 0};
-    const PanelTokens biased = {call.workspace, work.row_bytes, tokens, inner, 0};
-    multiply_by_panels(call, *work.panel, work.quantizes ? biased : plain,
-                       call.workspace + tokens * work.row_bytes);
+    // Activations in the outer loops: they stay in the second-level cache while panels pass.
+    const PanelKernel& kernel = *work.panel;
+    const bool own = work.quantizes || work.tiles;
+    std::byte* const panels = call.workspace + work.activation_bytes(tokens);
+    for (std::int64_t token = 0; token < tokens; token += kernel.tokens) {
+      PanelTokens part = {
+          own ? call.workspace + work.activation_bytes(token) : x.row<const std::byte>(token),
+          own ? static_cast<std::int64_t>(work.activation_bytes(1)) : x.strides[0],
+          std::min(kernel.tokens, tokens - token), inner, 0};
+      for (; part.first < inner; part.first += kernel.depth)
+        multiply_by_panels(call, kernel, part, token, panels);
+    }
     return;
   }
   const std::int64_t grain = std::max<std::int64_t>(row_grain(weight.strides[0] * tokens), 1);

@@ -47,9 +47,14 @@ L2A_AVX512 void pack_float_panel(const PanelRows& weights, std::int64_t k, std::
 template <class Format>
 PanelKernel float_panel([[maybe_unused]] SimdLevel level) {
 #if defined(__x86_64__)
-  if (level == SimdLevel::avx512) {
-    return {32,    kFloatPanelDepth,         sizeof(FloatPanelPlace) * kFloatPanelDepth,
-            false, pack_float_panel<Format>, multiply_float_panel};
+  if (level >= SimdLevel::avx512) {
+    return {.rows = 32,
+            .depth = kFloatPanelDepth,
+            .tokens = kAnyTokens,
+            .bytes = sizeof(FloatPanelPlace) * kFloatPanelDepth,
+            .activations = PanelActivations::f32,
+            .pack = pack_float_panel<Format>,
+            .multiply = multiply_float_panel};
   }
 #endif
   return {};

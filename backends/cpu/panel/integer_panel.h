@@ -83,12 +83,13 @@ void pack_integer_panel(const PanelRows& weights, std::int64_t k, std::byte* pan
 template <class Source>
 PanelKernel integer_panel() {
   using Step = IntegerPanelStep<Source::kStep>;
-  return {kIntegerPanelRows,
-          kIntegerPanelDepth,
-          sizeof(Step) * (kIntegerPanelDepth / Source::kStep),
-          true,
-          pack_integer_panel<Source>,
-          multiply_integer_panel<Source::kStep, Source::kMins>};
+  return {.rows = kIntegerPanelRows,
+          .depth = kIntegerPanelDepth,
+          .tokens = kAnyTokens,
+          .bytes = sizeof(Step) * (kIntegerPanelDepth / Source::kStep),
+          .activations = PanelActivations::biased_bytes,
+          .pack = pack_integer_panel<Source>,
+          .multiply = multiply_integer_panel<Source::kStep, Source::kMins>};
 }
 
 #endif

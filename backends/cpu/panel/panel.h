@@ -27,10 +27,17 @@ struct PanelRows {
   const std::byte* row(std::int64_t i) const { return data + (i < count ? i : count - 1) * stride; }
 };
 
-// Rows of activations: f32, or quantized as in activation.h but with 128 added to each q.
+// What panels are multiplied with.
+enum class PanelActivations : std::uint8_t {
+  f32,           // as they are
+  biased_bytes,  // quantized as in activation.h, but with 128 added to each q
+  bf16_tiles,    // as AMX loads them (tile_panel.h)
+};
+
+// Rows of activations.
 struct PanelTokens {
   const std::byte* data;
-  std::int64_t stride;  // bytes from token to token
+  std::int64_t stride;  // bytes from token to token; of no meaning for tiles
   std::int64_t count;
   std::int64_t inner;  // values of a row
   std::int64_t first;  // of them that meets the panel
@@ -45,15 +52,18 @@ struct PanelOutput {
 };
 
 struct PanelKernel {
-  std::int64_t rows = 0;   // of a panel; 0: this level has no panels of the dtype
-  std::int64_t depth = 0;  // values of a row that a panel takes at most; whole blocks of any dtype
-  std::size_t bytes = 0;   // of a panel, which is 64-byte aligned
-  bool integer = false;    // activations are quantized and biased
-  // The first k values of `weights`; of integer panels, a multiple of the dtype's block.
+  std::int64_t rows = 0;    // of a panel; 0: this level has no panels of the dtype
+  std::int64_t depth = 0;   // values of a row that a panel takes at most; whole blocks of any dtype
+  std::int64_t tokens = 0;  // that a panel meets at most before the next is packed
+  std::size_t bytes = 0;    // of a panel, which is 64-byte aligned
+  PanelActivations activations = PanelActivations::f32;
+  // The first k values of `weights`; of quantized ones, a multiple of the dtype's block.
   void (*pack)(const PanelRows& weights, std::int64_t k, std::byte* panel) = nullptr;
   void (*multiply)(std::int64_t k, const std::byte* panel, const PanelTokens& x,
                    const PanelOutput& out) = nullptr;
 };
+
+inline constexpr std::int64_t kAnyTokens = std::int64_t{1} << 62;
 
 // Calls f<n>(token) for tiles of n tokens that cover `count` of them: of kMost each, then one of what is left.
 template <int kMost, class F>

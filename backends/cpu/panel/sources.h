@@ -1,9 +1,10 @@
-// How rows of quantized weights are unpacked into integer panels (integer_panel.h), by the Formats
-// of the dot products.
+// How rows of quantized weights are unpacked into panels (integer_panel.h, tile_panel.h), by the
+// Formats of the dot products.
 #pragma once
 
 #include "backends/cpu/dot/k_affine.h"
 #include "backends/cpu/panel/integer_panel.h"
+#include "backends/cpu/panel/tile_panel.h"
 
 namespace l2a {
 
@@ -27,8 +28,9 @@ struct Blocks32Source {
         half ? _mm512_zextsi256_si512(Format::quants(b[0])) : Format::quants(b[0], b[1]);
     return _mm512_sub_epi8(q, _mm512_set1_epi8(Format::kOffset));
   }
-  L2A_AVX512 static std::int64_t scales(const std::byte* row, std::int64_t s,
-                                        IntegerPanelStep<kStep>* step, int lane) {
+  template <class Step>
+  L2A_AVX512 static std::int64_t scales(const std::byte* row, std::int64_t s, Step* step,
+                                        int lane) {
     const Block& b = reinterpret_cast<const Block*>(row)[s];
     step->scale[lane] = x86::to_float(b.d);
     if constexpr (kMins) step->min[lane] = x86::to_float(b.m);
@@ -46,8 +48,9 @@ struct KAffineSource {
   L2A_AVX512 static __m512i quants(const std::byte* row, std::int64_t i, bool /*half*/) {
     return Format::quant_pair(reinterpret_cast<const Block*>(row)[i / 4], static_cast<int>(i % 4));
   }
-  L2A_AVX512 static std::int64_t scales(const std::byte* row, std::int64_t s,
-                                        IntegerPanelStep<kStep>* step, int lane) {
+  template <class Step>
+  L2A_AVX512 static std::int64_t scales(const std::byte* row, std::int64_t s, Step* step,
+                                        int lane) {
     const Block& b = reinterpret_cast<const Block*>(row)[s / 8];
     const SubBlockScales sub = unpack_scales(b.scales);
     const float d = x86::to_float(b.d), dmin = x86::to_float(b.dmin);
@@ -66,6 +69,7 @@ struct KAffineSource {
 template <class Source>
 PanelKernel quantized_panel([[maybe_unused]] SimdLevel level) {
 #if defined(__x86_64__)
+  if (level == SimdLevel::amx) return tile_panel<Source>();
   if (level == SimdLevel::avx512) return integer_panel<Source>();
 #endif
   return {};
