@@ -150,4 +150,29 @@ struct Blocks<Dtype::q6_k> {
   }
 };
 
+// f<dtype>() of a block type; of another, nothing.
+template <class F>
+void visit_blocks(Dtype dtype, const F& f) {
+  switch (dtype) {
+    case Dtype::q4_0:
+      return f.template operator()<Dtype::q4_0>();
+    case Dtype::q4_1:
+      return f.template operator()<Dtype::q4_1>();
+    case Dtype::q5_0:
+      return f.template operator()<Dtype::q5_0>();
+    case Dtype::q5_1:
+      return f.template operator()<Dtype::q5_1>();
+    case Dtype::q8_0:
+      return f.template operator()<Dtype::q8_0>();
+    case Dtype::q4_k:
+      return f.template operator()<Dtype::q4_k>();
+    case Dtype::q5_k:
+      return f.template operator()<Dtype::q5_k>();
+    case Dtype::q6_k:
+      return f.template operator()<Dtype::q6_k>();
+    default:
+      return;
+  }
+}
+
 }  // namespace l2a::cuda
