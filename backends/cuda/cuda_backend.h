@@ -23,7 +23,7 @@ struct CudaDevice {
 std::vector<CudaDevice> list_cuda_devices();
 
 // What quantized weights and the activations they meet are rounded to where there are more than eight tokens. f16: what
-// they stand for, activations by row. int8: both to 8 bits with a scale for every 128 values of a row, which is
+// they stand for, activations by row. int8: both to 8 bits with a scale for every 256 values of a row, which is
 // faster and coarser, and needs compute capability 9.0.
 enum class PrefillPrecision : std::uint8_t { f16, int8 };
 

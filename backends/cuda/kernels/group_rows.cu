@@ -1,5 +1,5 @@
-// Weights and activations as int8 with a scale for every 128 values of a row, for the tensor cores. Sixteen threads a
-// group, eight values each; bound by memory: what is read, and a byte and a bit a value.
+// Weights and activations as int8 with a scale for every 256 values of a row, for the tensor cores. Sixteen threads a
+// group, sixteen values each; bound by memory: what is read, and a byte and a bit a value.
 #include "backends/cuda/kernels/blocks.cuh"
 #include "backends/cuda/kernels/device_math.cuh"
 #include "backends/cuda/kernels/matmul_parts.h"
@@ -7,12 +7,12 @@
 namespace l2a::cuda {
 namespace {
 
-constexpr int kThreads = 256, kEach = 8, kSharers = kGroup / kEach;
+constexpr int kThreads = 256, kEach = 16, kSharers = kGroup / kEach;
 
-// Where values come from: eight of them, at `element` of all.
+// Where values come from: eight of them, from `element` of all on.
 struct Floats {
   const float* x;
-  __device__ void eight(std::int64_t element, float (&v)[kEach]) const {
+  __device__ void eight(std::int64_t element, float* v) const {
     const auto* from = reinterpret_cast<const float4*>(x + element);
     const float4 low = from[0], high = from[1];
     v[0] = low.x, v[1] = low.y, v[2] = low.z, v[3] = low.w;
@@ -22,12 +22,16 @@ struct Floats {
 template <Dtype dtype>
 struct Weights {
   const std::uint8_t* blocks;
-  __device__ void eight(std::int64_t element, float (&v)[kEach]) const {
+  __device__ void eight(std::int64_t element, float* v) const {
     using Format = Blocks<dtype>;
     Format::eight(blocks + element / Format::kElements * Format::kBytes,
-                  static_cast<int>(element % Format::kElements) / kEach, v);
+                  static_cast<int>(element % Format::kElements) / 8, v);
   }
 };
+
+// The low byte is v to the nearest integer, for small v: sums with 1.5 * 2^23 have no bits for less. A conversion would be
+// slower (small_float).
+__device__ inline std::uint32_t nearest_bits(float v) { return __float_as_uint(v + 12582912.0f); }
 
 template <class Source>
 __global__ void __launch_bounds__(kThreads)
@@ -46,7 +50,10 @@ __global__ void __launch_bounds__(kThreads)
     const int row = i / groups, group = i % groups, at = group * kGroup + sharer * kEach;
     const std::int64_t element = static_cast<std::int64_t>(row) * inner + at;
     float v[kEach] = {};
-    if (at < inner) source.eight(element, v);
+    if (at < inner) {
+      source.eight(element, v);
+      source.eight(element + 8, v + 8);
+    }
     // As integers, magnitudes put infinity and NaN on top instead of losing them.
     std::uint32_t largest = 0;
 #pragma unroll
@@ -58,16 +65,21 @@ __global__ void __launch_bounds__(kThreads)
     if (largest >= kInfinity) {
       scale = __uint_as_float(0x7fffffff);
     } else if (largest >= kTiny) {
-      scale = __uint_as_float(largest) / 127.0f;
-      inverse = 127.0f / __uint_as_float(largest);
+      scale = __uint_as_float(largest) * (1.0f / 127.0f);
+      inverse = __fdividef(127.0f, __uint_as_float(largest));
     }
-    std::uint32_t packed[2] = {};
+    std::uint32_t packed[kEach / 4];
 #pragma unroll
-    for (int j = 0; j < kEach; ++j) {
-      const int q = inverse == 0 ? 0 : __float2int_rn(v[j] * inverse);
-      packed[j / 4] |= (static_cast<std::uint32_t>(q) & 0xffu) << (8 * (j % 4));
+    for (int j = 0; j < kEach / 4; ++j) {
+      std::uint32_t q[4];
+#pragma unroll
+      for (int i = 0; i < 4; ++i) q[i] = nearest_bits(v[4 * j + i] * inverse);
+      packed[j] =
+          __byte_perm(__byte_perm(q[0], q[1], 0x0040), __byte_perm(q[2], q[3], 0x0040), 0x5410);
     }
-    if (at < inner) *reinterpret_cast<uint2*>(to.q + element) = {packed[0], packed[1]};
+    if (inverse == 0) packed[0] = packed[1] = packed[2] = packed[3] = 0;
+    if (at < inner)
+      *reinterpret_cast<uint4*>(to.q + element) = {packed[0], packed[1], packed[2], packed[3]};
     if (sharer == 0) to.scale[static_cast<std::int64_t>(group) * to.stride + row] = scale;
   }
 }

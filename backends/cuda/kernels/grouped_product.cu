@@ -1,9 +1,9 @@
-// y = x w^T on Hopper's tensor cores, int8 with s32 sums of a group of 128 values, which its two scales bring to f32.
+// y = x w^T on Hopper's tensor cores, int8 with s32 sums of a group of 256 values, which its two scales bring to f32.
 //
 // A multiprocessor runs one block of three warpgroups over tiles of 128 tokens by 128 outputs. A thread of the first
-// has the copy engine bring groups and their scales, six on their way; the other two multiply 64 tokens each. They take
-// turns: while one scales and adds up its sums, some 200 instructions of each warp, the other multiplies for 256 cycles.
-// Tokens vary fastest, so that blocks that run together share the weights they read. Bound by arithmetic.
+// has the copy engine bring slices of 128 of the inner extent with their scales, six on their way; the other two multiply
+// 64 tokens each. While one scales and adds up its sums, some 270 instructions of each warp, the other's products, 512
+// cycles, run. Tokens vary fastest, so that blocks that run together share the weights they read. Bound by arithmetic.
 #include "backends/cuda/kernels/device_math.cuh"
 #include "backends/cuda/kernels/matmul_parts.h"
 #include "backends/cuda/kernels/store_sums.cuh"
@@ -14,14 +14,16 @@ namespace l2a::cuda {
 namespace {
 
 constexpr int kConsumers = 2, kThreads = (1 + kConsumers) * kWarpgroup;
-constexpr int kTokens = 64 * kConsumers, kOutputs = 128, kStages = 6;
+constexpr int kTokens = 64 * kConsumers, kOutputs = 128, kSlice = 128, kStages = 6;
+constexpr int kSlices = kGroup / kSlice;
+static_assert(kSlices == 2);
 
 struct Maps {
   CUtensorMap x, weight;
 };
 
 struct Shared {
-  std::uint8_t x[kStages][kTokens * kGroup], weight[kStages][kOutputs * kGroup];
+  std::uint8_t x[kStages][kTokens * kSlice], weight[kStages][kOutputs * kSlice];
   float x_scale[kStages][kTokens], weight_scale[kStages][kOutputs];
   std::uint64_t full[kStages], empty[kStages];
 };
@@ -40,54 +42,58 @@ __device__ void each_tile(const GroupedProduct& p, int count, const F& f) {
 }
 
 __device__ void bring(const GroupedProduct& p, int count, const Maps& maps, Shared& shared) {
-  constexpr int kBytes = (kTokens + kOutputs) * (kGroup + static_cast<int>(sizeof(float)));
+  constexpr int kBytes = (kTokens + kOutputs) * (kSlice + static_cast<int>(sizeof(float)));
   Turn<kStages> turn;
   each_tile(p, count, [&](int token, int output) {
-    const float* x_scale = p.x.scale + token;
-    const float* weight_scale = p.weight.scale + output;
-    for (int k = 0; k < p.inner; k += kGroup) {
+    for (int k = 0; k < p.inner; k += kSlice) {
       const int stage = turn.stage;
+      const std::int64_t group = k / kGroup;
       Barrier* const full = &shared.full[stage];
       wait(&shared.empty[stage], turn.phase ^ 1);
       arrive_expecting(full, kBytes);
       copy_box(shared.x[stage], maps.x, full, k / 2, token);
       copy_box(shared.weight[stage], maps.weight, full, k / 2, output);
-      bulk_copy(shared_address(shared.x_scale[stage]), x_scale, kTokens * sizeof(float), full);
-      bulk_copy(shared_address(shared.weight_scale[stage]), weight_scale, kOutputs * sizeof(float),
-                full);
-      x_scale += p.x.stride, weight_scale += p.weight.stride;
+      bulk_copy(shared_address(shared.x_scale[stage]), p.x.scale + group * p.x.stride + token,
+                kTokens * sizeof(float), full);
+      bulk_copy(shared_address(shared.weight_scale[stage]),
+                p.weight.scale + group * p.weight.stride + output, kOutputs * sizeof(float), full);
       turn.advance();
     }
   });
 }
 
+// A sum of a group as a float: small_float's bits hold 256 * 127 * 127.
+static_assert(kGroup * 127 * 127 < 1 << 22);
+
 __device__ void multiply_tiles(const GroupedProduct& p, int count, Shared& shared) {
   const int warpgroup = static_cast<int>(threadIdx.x) / kWarpgroup - 1;
   const int in_group = static_cast<int>(threadIdx.x) % kWarpgroup, lane = in_group % 32;
   const int row = 64 * warpgroup + in_group / 32 * 16 + lane / 4, column = 2 * (lane % 4);
-  const auto my_turn = [&] { meet(1 + warpgroup, kConsumers * kWarpgroup); };
-  const auto your_turn = [&] { pass(2 - warpgroup, kConsumers * kWarpgroup); };
-  if (warpgroup == 1) your_turn();
   Turn<kStages> turn;
+  int parts[kOutputs / 2];
+  const auto multiply_slice = [&](bool add) {
+    wait(&shared.full[turn.stage], turn.phase);
+    const std::uint64_t x = operand(shared.x[turn.stage] + warpgroup * 64 * kSlice);
+    const std::uint64_t weight = operand(shared.weight[turn.stage]);
+    begin_multiplies();
+#pragma unroll
+    for (int part = 0; part < kSlice / 32; ++part)
+      multiply(parts, x + 2 * part, weight + 2 * part, add || part > 0);
+    commit_multiplies();
+  };
   each_tile(p, count, [&](int token, int output) {
     float sums[kOutputs / 2] = {};
 #pragma unroll 1
     for (int k = 0; k < p.inner; k += kGroup) {
-      const int stage = turn.stage;
-      wait(&shared.full[stage], turn.phase);
-      const std::uint64_t x = operand(shared.x[stage] + warpgroup * 64 * kGroup);
-      const std::uint64_t weight = operand(shared.weight[stage]);
-      int parts[kOutputs / 2];
-      my_turn();
-      begin_multiplies();
-#pragma unroll
-      for (int part = 0; part < kGroup / 32; ++part) {
-        multiply(parts, x + 2 * part, weight + 2 * part, part > 0);
-        // The other's first products follow this one's last without a gap.
-        if (part >= kGroup / 32 - 2) commit_multiplies();
+      multiply_slice(false);
+      if (k + kSlice < p.inner) {
+        const int earlier = turn.stage;
+        turn.advance();
+        multiply_slice(true);
+        wait_multiplies<1>();
+        if (lane == 0) arrive(&shared.empty[earlier]);
       }
-      wait_multiplies<1>();
-      your_turn();
+      const int stage = turn.stage;
       const float low = shared.x_scale[stage][row], high = shared.x_scale[stage][row + 8];
       wait_multiplies<0>();
       settle(parts);
@@ -95,10 +101,10 @@ __device__ void multiply_tiles(const GroupedProduct& p, int count, Shared& share
       for (int j = 0; j < kOutputs / 8; ++j) {
         const float2 scale =
             *reinterpret_cast<const float2*>(&shared.weight_scale[stage][8 * j + column]);
-        sums[4 * j] += low * scale.x * static_cast<float>(parts[4 * j]);
-        sums[4 * j + 1] += low * scale.y * static_cast<float>(parts[4 * j + 1]);
-        sums[4 * j + 2] += high * scale.x * static_cast<float>(parts[4 * j + 2]);
-        sums[4 * j + 3] += high * scale.y * static_cast<float>(parts[4 * j + 3]);
+        sums[4 * j] += low * scale.x * small_float(parts[4 * j]);
+        sums[4 * j + 1] += low * scale.y * small_float(parts[4 * j + 1]);
+        sums[4 * j + 2] += high * scale.x * small_float(parts[4 * j + 2]);
+        sums[4 * j + 3] += high * scale.y * small_float(parts[4 * j + 3]);
       }
       __syncwarp();
       if (lane == 0) arrive(&shared.empty[stage]);
@@ -143,7 +149,7 @@ void grouped_product(const GroupedProduct& p, const DeviceTraits& device, cudaSt
     const std::uint64_t extents[] = {static_cast<std::uint64_t>(p.inner) / 2,
                                      static_cast<std::uint64_t>(rows)};
     const std::uint64_t strides[] = {static_cast<std::uint64_t>(p.inner)};
-    const std::uint32_t box[] = {kGroup / 2, box_rows};
+    const std::uint32_t box[] = {kSlice / 2, box_rows};
     return tensor_map(Dtype::f16, data, extents, strides, box);
   };
   const Maps maps{map(p.x.q, p.tokens, kTokens), map(p.weight.q, p.outer, kOutputs)};

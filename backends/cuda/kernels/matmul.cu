@@ -6,7 +6,7 @@
 // (grouped_product.cu). Weights that are f32, or whose rows are no multiple of 16 bytes, take plain f32 arithmetic.
 //
 // What is rounded: quantized weights meet activations of 8 bits a value (up to eight tokens) or f16 ones (more), or with
-// int8 are rounded themselves, each 128 of a row to 127ths of the largest, and meet activations that are, too;
+// int8 are rounded themselves, each 256 of a row to 127ths of the largest, and meet activations that are, too;
 // f16 and bf16 weights meet f32 activations (up to eight tokens) or activations of their own type (more).
 #include <algorithm>
 

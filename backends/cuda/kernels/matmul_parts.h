@@ -108,9 +108,9 @@ void half_product(const HalfProduct& product, cudaStream_t stream);
 // The same where device.hopper().
 void hopper_product(const HalfProduct& product, const DeviceTraits& device, cudaStream_t stream);
 
-// Rows of int8 for tensor-core products of integers: of every 128 values of a row, a group, scale = max|v| / 127 and
+// Rows of int8 for tensor-core products of integers: of every 256 values of a row, a group, scale = max|v| / 127 and
 // q = v / scale, to the nearest. A group with an infinity or a NaN has the scale NaN. A last group may be shorter.
-constexpr int kGroup = 128;
+constexpr int kGroup = 256;
 struct GroupedRows {
   std::int8_t* q = nullptr;  // [rows, inner]
   float* scale = nullptr;    // [groups, stride]
