@@ -1,6 +1,7 @@
 // l2a-compare: do backends agree, and what does each take its time for?
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <iostream>
 
@@ -42,12 +43,15 @@ struct Options {
   std::vector<std::string> backends;
   int threads = 0;
   std::optional<l2a::SimdLevel> cpu_level;
+  std::optional<l2a::PrefillPrecision> prefill;
   l2a::ComparisonOptions comparison;
   bool quiet = false;
 
   // What is wrong with the options together; empty when nothing is.
   std::string conflict() const {
     if (backends.size() < 2) return "--backends: at least two are needed, between commas";
+    if (prefill && std::find(backends.begin(), backends.end(), "cuda") == backends.end())
+      return "--prefill-precision: it is a choice of cuda's, which --backends does not name";
     const int given = (prompt.empty() ? 0 : 1) + (file.empty() ? 0 : 1) + (tokens.empty() ? 0 : 1);
     return given > 1 ? "-p, -f and --tokens exclude each other" : "";
   }
@@ -74,8 +78,11 @@ class Compare {
     std::optional<l2a::TemporaryFile> page;  // that it cannot be written is better known before
     if (!options_.html.empty()) page.emplace(options_.html);
     std::vector<std::shared_ptr<l2a::Backend>> backends;
-    for (const std::string& name : options_.backends)
-      backends.push_back(l2a::make_backend({name, -1, options_.cpu_level}, options_.threads));
+    for (const std::string& name : options_.backends) {
+      l2a::BackendOptions backend{name, -1, options_.cpu_level, {}};
+      if (name == "cuda") backend.prefill = options_.prefill;
+      backends.push_back(l2a::make_backend(backend, options_.threads));
+    }
     l2a::Comparison comparison = l2a::compare_backends(
         backends,
         [&](const std::shared_ptr<l2a::Backend>& backend) {
@@ -160,6 +167,7 @@ void add_options(CLI::App& app, Options& options) {
       ->check(CLI::Range(0, 1024))
       ->option_text("N [0]");
   l2a::add_cpu_level_option(app, options.cpu_level);
+  l2a::add_prefill_option(app, options.prefill);
   app.add_option("--html", options.html, "Also write a page with plots; replaced when it exists")
       ->check(l2a::not_empty())
       ->option_text("FILE.html");

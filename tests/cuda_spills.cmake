@@ -2,7 +2,7 @@
 # stays in registers, and warpgroups' products run on while others are issued. Those written for Hopper use its
 # instructions. NVCC: the compiler; ROOT: the repository; WORK: a folder for the results; HOST: the host compiler.
 set(kernels quantized_matvec float_matvec half_product decode_attention prefill_attention hopper_product
-  hopper_attention)
+  hopper_attention grouped_product group_rows)
 file(MAKE_DIRECTORY ${WORK})
 set(seen 0)
 foreach(kernel ${kernels})
@@ -25,7 +25,7 @@ foreach(kernel ${kernels})
     endif()
   endforeach()
 endforeach()
-foreach(kernel hopper_product hopper_attention)
+foreach(kernel hopper_product hopper_attention grouped_product)
   execute_process(
     COMMAND ${NVCC} -ccbin ${HOST} -std=c++20 -I${ROOT} -DL2A_CUDA_HOPPER -ptx -gencode arch=compute_90a,code=compute_90a
       ${ROOT}/backends/cuda/kernels/${kernel}.cu -o ${WORK}/${kernel}.ptx RESULT_VARIABLE result)
@@ -38,6 +38,9 @@ foreach(kernel hopper_product hopper_attention)
       message(SEND_ERROR "${kernel}.cu has no ${instruction}")
     endif()
   endforeach()
+  if(kernel STREQUAL grouped_product AND NOT ptx MATCHES "m64n128k32.s32.s8.s8")
+    message(SEND_ERROR "${kernel}.cu does not multiply int8 by wgmma")
+  endif()
 endforeach()
 if(seen EQUAL 0)
   message(FATAL_ERROR "the assembler said nothing about registers")

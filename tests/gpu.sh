@@ -19,7 +19,7 @@ if command -v compute-sanitizer > /dev/null; then
   sanitize() { # TOOL CASES
     echo "== $1: $2"
     L2A_CONFORMANCE_CASES="$2" compute-sanitizer --tool "$1" --error-exitcode 1 \
-      "$build/tests/l2a-tests" --no-version --test-case='the CUDA backend computes*'
+      "$build/tests/l2a-tests" --no-version --test-case='the CUDA backend computes*,CUDA products in int8*'
   }
   for cases in 'matmul q8_0 5' 'matmul q4_k 140' 'matmul q6_k 1x' 'matmul bf16 140' 'dim 128 window 70 sinks 5' \
     'capacity 2100' 'capacity 205' 'capacity 3020' 'several tiles' 'route 127' 'gather and scatter 127' \
@@ -40,6 +40,11 @@ for type in q8_0 q4_k_m bf16; do
   bench --shape 0.6b --type $type -p 512 -n 64
   bench --shape 8b --type $type -p 2048 --chunk 2048 -n 64
 done
+if [ "$architecture" = 90a ]; then
+  for type in q8_0 q4_k_m; do
+    bench --shape 8b --type $type --prefill-precision int8 -p 2048 --chunk 2048 -n 0
+  done
+fi
 bench --shape 8b --type q8_0 -p 2048 --chunk 2048 -n 32 -d 32768
 bench --shape 8b --type q8_0 --l2a --route forced:0.2 -p 2048 --chunk 2048 -n 32 -d 32768
 # The first token of a long document.

@@ -110,7 +110,14 @@ std::shared_ptr<Backend> make_cuda_backend(const CudaOptions& options) {
     throw Error(concat("the CUDA backend needs compute capability ", kLowestMajor, ".0; ",
                        properties.name, " has ", properties.major, ".", properties.minor));
   }
-  return std::make_shared<CudaBackend>(options.device, cuda::traits_of(properties));
+  cuda::DeviceTraits traits = cuda::traits_of(properties);
+  traits.prefill = options.prefill;
+  if (options.prefill == PrefillPrecision::int8 && !traits.hopper()) {
+    throw Error(concat("prefill in int8 needs compute capability 9.0 and a build for 90a; ",
+                       properties.name, " has ", properties.major, ".", properties.minor,
+                       ": f16 is what it prefills in"));
+  }
+  return std::make_shared<CudaBackend>(options.device, traits);
 }
 
 }  // namespace l2a

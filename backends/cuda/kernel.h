@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "backends/cuda/check.h"
+#include "backends/cuda/cuda_backend.h"
 #include "graph/op.h"
 
 namespace l2a::cuda {
@@ -17,6 +18,7 @@ struct DeviceTraits {
   int multiprocessors = 0;
   int major = 0, minor = 0;
   int shared_bytes = 0;  // of shared memory, that the blocks of a multiprocessor share
+  PrefillPrecision prefill = PrefillPrecision::f16;  // what was asked of it; int8 only of hopper()
 
   bool chains() const { return major >= 9; }  // kernels/chain.cuh
   // Runs the kernels of wgmma and TMA. They are machine code for 9.0 alone; PTX for later devices has none.
@@ -31,7 +33,7 @@ struct DeviceTraits {
 
 inline DeviceTraits traits_of(const cudaDeviceProp& device) {
   return {device.multiProcessorCount, device.major, device.minor,
-          static_cast<int>(device.sharedMemPerMultiprocessor)};
+          static_cast<int>(device.sharedMemPerMultiprocessor), PrefillPrecision::f16};
 }
 
 // Words that are zero between kernels: who uses one puts it back to zero.

@@ -3,9 +3,7 @@
 #include <algorithm>
 
 #include "backends/cpu/cpu_backend.h"
-#ifdef L2A_HAS_CUDA
 #include "backends/cuda/cuda_backend.h"
-#endif
 #ifdef L2A_HAS_VULKAN
 #include "backends/vulkan/vulkan_backend.h"
 #endif
@@ -26,7 +24,8 @@ struct Gpu {
 struct GpuBackend {
   const char* name;
   std::vector<Gpu> (*devices)();
-  std::shared_ptr<Backend> (*make)(int device);  // a device's number, or -1 for the best
+  // A device's number, or -1 for the best.
+  std::shared_ptr<Backend> (*make)(int device, const BackendOptions& options);
 };
 
 #ifdef L2A_HAS_CUDA
@@ -39,7 +38,9 @@ std::vector<Gpu> cuda_devices() {
   return devices;
 }
 
-std::shared_ptr<Backend> make_cuda(int device) { return make_cuda_backend({std::max(device, 0)}); }
+std::shared_ptr<Backend> make_cuda(int device, const BackendOptions& options) {
+  return make_cuda_backend({std::max(device, 0), options.prefill.value_or(PrefillPrecision::f16)});
+}
 #endif
 
 #ifdef L2A_HAS_VULKAN
@@ -51,7 +52,7 @@ std::vector<Gpu> vulkan_devices() {
   return devices;
 }
 
-std::shared_ptr<Backend> make_vulkan(int device) {
+std::shared_ptr<Backend> make_vulkan(int device, const BackendOptions& /*options*/) {
   VulkanOptions options;
   options.device = device;
   return make_vulkan_backend(options);
@@ -94,7 +95,7 @@ std::shared_ptr<Backend> make_best(const BackendOptions& options, int threads) {
     const int chosen = options.device >= 0 ? options.device : best_device(gpu.devices());
     if (chosen < 0) continue;
     try {
-      auto backend = gpu.make(chosen);
+      auto backend = gpu.make(chosen, options);
       announce(gpu.name);
       return backend;
     } catch (const Error& error) {
@@ -131,10 +132,19 @@ std::vector<std::string> backend_names() {
 }
 
 std::shared_ptr<Backend> make_backend(const BackendOptions& options, int threads) {
+  const bool any = options.name == "auto";
+  if (options.prefill) {
+    for (const GpuBackend& gpu : gpu_backends()) {
+      const std::string_view name = gpu.name;
+      if (name == "cuda" && (any || name == options.name)) return gpu.make(options.device, options);
+    }
+    throw Error(concat("--prefill-precision is a choice of the CUDA backend, ",
+                       any ? "which this build does not have" : "not of " + options.name));
+  }
   if (options.name == "reference") return make_reference_backend();
   if (options.name == "cpu") return make_cpu_fallback(options, threads);
   for (const GpuBackend& gpu : gpu_backends()) {
-    if (options.name == gpu.name) return gpu.make(options.device);
+    if (options.name == gpu.name) return gpu.make(options.device, options);
   }
   return make_best(options, threads);
 }
@@ -160,6 +170,18 @@ void add_cpu_level_option(CLI::App& app, std::optional<SimdLevel>& level) {
       ->option_text(CLI::detail::join(names, "|"));
 }
 
+void add_prefill_option(CLI::App& app, std::optional<PrefillPrecision>& precision) {
+  app.add_option_function<std::string>(
+         "--prefill-precision",
+         [&precision](const std::string& name) {
+           precision = name == "int8" ? PrefillPrecision::int8 : PrefillPrecision::f16;
+         },
+         "What CUDA rounds quantized weights and their inputs to in\n"
+         "prefill: int8 is faster and coarser, and needs Hopper")
+      ->check(CLI::IsMember({"f16", "int8"}))
+      ->option_text("f16|int8 [f16]");
+}
+
 void add_backend_options(CLI::App& app, BackendOptions& options) {
   std::vector<std::string> names = backend_names();
   names.insert(names.begin(), "auto");
@@ -172,6 +194,7 @@ void add_backend_options(CLI::App& app, BackendOptions& options) {
       ->check(CLI::Range(0, 1023))
       ->option_text("N");
   add_cpu_level_option(app, options.cpu_level);
+  add_prefill_option(app, options.prefill);
   app.add_flag_callback(
          "--list-devices", [] { throw CLI::CallForVersion(device_list(), 0); },
          "Name the devices of every backend")

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "backends/cuda/cuda_backend.h"
 #include "graph/backend.h"
 #include "graph/simd_level.h"
 
@@ -17,19 +18,23 @@ std::vector<std::string> backend_names();
 
 struct BackendOptions {
   std::string name = "auto";
-  int device = -1;                     // of the backend's; -1: the best
-  std::optional<SimdLevel> cpu_level;  // of the CPU's; none: the best that this machine has
+  int device = -1;                          // of the backend's; -1: the best
+  std::optional<SimdLevel> cpu_level;       // of the CPU's; none: the best that this machine has
+  std::optional<PrefillPrecision> prefill;  // of CUDA's, which "auto" then takes; none: f16
 };
 
 // By name; "auto" takes a GPU where there is one, else the CPU, and says on standard error when a GPU is
-// here that cannot be used. `threads`: of the CPU; 0: as many as the process may use.
+// here that cannot be used. `threads`: of the CPU; 0: as many as the process may use. Throws Error where the backend
+// cannot be had, or has no choice that was made for it.
 std::shared_ptr<Backend> make_backend(const BackendOptions& options, int threads);
 // The CPU's, whatever `options` names.
 std::shared_ptr<Backend> make_cpu_fallback(const BackendOptions& options, int threads);
 
 // Adds --cpu. A level that the machine lacks fails when the CPU's backend is made.
 void add_cpu_level_option(CLI::App& app, std::optional<SimdLevel>& level);
-// Adds --backend, --device, --cpu and --list-devices.
+// Adds --prefill-precision.
+void add_prefill_option(CLI::App& app, std::optional<PrefillPrecision>& precision);
+// Adds --backend, --device, --cpu, --prefill-precision and --list-devices.
 void add_backend_options(CLI::App& app, BackendOptions& options);
 
 }  // namespace l2a

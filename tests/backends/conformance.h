@@ -23,6 +23,9 @@ struct Tolerances {
   double quantized = 2e-2;
   // Attention over a cache of blocks, which may be read exactly.
   double cached_blocks = 1e-5;
+  // Quantized weights and activations of which two in a row are 10 and 30 times as large as the others are at most:
+  // what shares a scale with those is rounded 30 times as coarsely.
+  double standing_out = 3e-2;
   // Attention over any cache but f32, where its products round queries and weights too, if that is more than the above.
   double rounded_attention = 0;
 

@@ -82,6 +82,23 @@ void add_matmul(Cases& cases) {
            c.compare(matmul(c.graph, x, c.weight(dtype, {3, 8448})), c.tolerances.of(dtype));
          }});
   }
+  for (const Dtype dtype : {Dtype::q8_0, Dtype::q4_k, Dtype::q5_1}) {
+    // Some channels of a model's activations are far larger than the others, of every token.
+    cases.push_back(
+        {concat("matmul ", dtype, " of channels that stand out"), [=](CaseBuilder& c) {
+           constexpr std::int64_t kInner = 1280;
+           std::vector<float> offsets(kInner, 0.0f);
+           offsets[5] = 10, offsets[700] = -30;
+           const Tensor x = add(c.graph, c.input({150, kInner}), c.floats(offsets, {kInner}));
+           c.compare(matmul(c.graph, x, c.weight(dtype, {300, kInner})), c.tolerances.standing_out);
+         }});
+    // More tiles than a device has multiprocessors, cut off at all ends.
+    cases.push_back(
+        {concat("matmul ", dtype, " with several tiles a multiprocessor"), [=](CaseBuilder& c) {
+           c.compare(matmul(c.graph, c.input({1151, 256}), c.weight(dtype, {4090, 256})),
+                     c.tolerances.of(dtype));
+         }});
+  }
   cases.push_back({"matmul of a view", [](CaseBuilder& c) {
                      const Tensor x = c.graph.slice(c.input({9, 64}), 3, 8);
                      c.compare(matmul(c.graph, x, c.weight(Dtype::q8_0, {10, 64})),

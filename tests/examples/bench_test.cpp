@@ -56,6 +56,14 @@ TEST_CASE("--cpu takes the levels of this machine, and says which it lacks or do
   check_fails(kProgram, {model("l2a-qwen3-pruned"), "--cpu", "sse9"}, 2, {"--cpu", "avx2"});
 }
 
+TEST_CASE("--prefill-precision is refused where the backend has no such choice") {
+  check_fails(kProgram,
+              {model("l2a-qwen3-pruned"), "--backend", "cpu", "--prefill-precision", "int8"}, 1,
+              {"--prefill-precision", "CUDA", "cpu"});
+  check_fails(kProgram, {model("l2a-qwen3-pruned"), "--prefill-precision", "int4"}, 2,
+              {"--prefill-precision", "int8"});
+}
+
 TEST_CASE("l2a-bench combines all values of its options, and prints a row for each test") {
   const Arguments options = {model("l2a-qwen3-pruned"),
                              "-p",

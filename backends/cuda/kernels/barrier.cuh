@@ -37,6 +37,14 @@ __device__ inline void wait(Barrier* barrier, int phase) {
       "r"(phase)
       : "memory");
 }
+// To a shared_address(); multiples of 16 bytes and addresses.
+__device__ inline void bulk_copy(std::uint32_t to, const void* from, int bytes, Barrier* arrival) {
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::
+          "r"(to),
+      "l"(from), "r"(bytes), "r"(shared_address(arrival))
+      : "memory");
+}
 
 #endif
 

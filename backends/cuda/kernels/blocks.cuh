@@ -6,6 +6,7 @@
 
 #include <cstdint>
 
+#include "backends/cuda/kernels/device_math.cuh"
 #include "graph/dtype.h"
 #include "ops/blocks.h"
 
@@ -23,7 +24,7 @@ __device__ inline int2 packed_scale(const std::uint8_t* b, int s) {
 
 // Products and sums are rounded one by one: values must be those of the reference, to the bit.
 __device__ inline float affine(float d, int q, float m) {
-  return __fadd_rn(__fmul_rn(d, static_cast<float>(q)), m);
+  return __fadd_rn(__fmul_rn(d, small_float(q)), m);
 }
 
 template <Dtype dtype>
@@ -37,7 +38,7 @@ struct Blocks<Dtype::q4_0> {
 #pragma unroll
     for (int j = 0; j < 8; ++j) {
       const int byte = block[2 + 8 * (group % 2) + j];
-      out[j] = d * static_cast<float>((group < 2 ? byte & 15 : byte >> 4) - 8);
+      out[j] = d * small_float((group < 2 ? byte & 15 : byte >> 4) - 8);
     }
   }
 };
@@ -65,7 +66,7 @@ struct Blocks<Dtype::q5_0> {
     for (int j = 0; j < 8; ++j) {
       const int byte = block[6 + 8 * (group % 2) + j];
       const int q = (group < 2 ? byte & 15 : byte >> 4) | ((fifth >> j) & 1) << 4;
-      out[j] = d * static_cast<float>(q - 16);
+      out[j] = d * small_float(q - 16);
     }
   }
 };
@@ -94,8 +95,8 @@ struct Blocks<Dtype::q8_0> {
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
       const int pair = pairs[j];
-      out[2 * j] = d * static_cast<float>(static_cast<std::int8_t>(pair));
-      out[2 * j + 1] = d * static_cast<float>(static_cast<std::int8_t>(pair >> 8));
+      out[2 * j] = d * small_float(static_cast<std::int8_t>(pair));
+      out[2 * j + 1] = d * small_float(static_cast<std::int8_t>(pair >> 8));
     }
   }
 };
@@ -145,9 +146,34 @@ struct Blocks<Dtype::q6_k> {
 #pragma unroll
     for (int j = 0; j < 8; ++j) {
       const int low = quarter < 2 ? ql[j] & 15 : ql[j] >> 4;
-      out[j] = d * static_cast<float>((low | ((qh[j] >> (2 * quarter)) & 3) << 4) - 32);
+      out[j] = d * small_float((low | ((qh[j] >> (2 * quarter)) & 3) << 4) - 32);
     }
   }
 };
+
+// f<dtype>() of a block type; of another, nothing.
+template <class F>
+void visit_blocks(Dtype dtype, const F& f) {
+  switch (dtype) {
+    case Dtype::q4_0:
+      return f.template operator()<Dtype::q4_0>();
+    case Dtype::q4_1:
+      return f.template operator()<Dtype::q4_1>();
+    case Dtype::q5_0:
+      return f.template operator()<Dtype::q5_0>();
+    case Dtype::q5_1:
+      return f.template operator()<Dtype::q5_1>();
+    case Dtype::q8_0:
+      return f.template operator()<Dtype::q8_0>();
+    case Dtype::q4_k:
+      return f.template operator()<Dtype::q4_k>();
+    case Dtype::q5_k:
+      return f.template operator()<Dtype::q5_k>();
+    case Dtype::q6_k:
+      return f.template operator()<Dtype::q6_k>();
+    default:
+      return;
+  }
+}
 
 }  // namespace l2a::cuda

@@ -37,26 +37,7 @@ void launch(const std::byte* weight, std::int64_t elements, void* out, cudaStrea
 
 void expand_blocks(Dtype dtype, const std::byte* weight, std::int64_t elements, void* out,
                    cudaStream_t stream) {
-  switch (dtype) {
-    case Dtype::q4_0:
-      return launch<Dtype::q4_0>(weight, elements, out, stream);
-    case Dtype::q4_1:
-      return launch<Dtype::q4_1>(weight, elements, out, stream);
-    case Dtype::q5_0:
-      return launch<Dtype::q5_0>(weight, elements, out, stream);
-    case Dtype::q5_1:
-      return launch<Dtype::q5_1>(weight, elements, out, stream);
-    case Dtype::q8_0:
-      return launch<Dtype::q8_0>(weight, elements, out, stream);
-    case Dtype::q4_k:
-      return launch<Dtype::q4_k>(weight, elements, out, stream);
-    case Dtype::q5_k:
-      return launch<Dtype::q5_k>(weight, elements, out, stream);
-    case Dtype::q6_k:
-      return launch<Dtype::q6_k>(weight, elements, out, stream);
-    default:
-      return;  // float weights are used as they are
-  }
+  visit_blocks(dtype, [&]<Dtype type>() { launch<type>(weight, elements, out, stream); });
 }
 
 }  // namespace l2a::cuda

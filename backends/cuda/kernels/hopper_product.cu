@@ -7,6 +7,7 @@
 // which only the device knows.
 #include "backends/cuda/kernels/device_math.cuh"
 #include "backends/cuda/kernels/matmul_parts.h"
+#include "backends/cuda/kernels/store_sums.cuh"
 #include "backends/cuda/kernels/wgmma.cuh"
 #include "backends/cuda/tensor_map.h"
 
@@ -103,24 +104,7 @@ __device__ void multiply_tiles(const HalfProduct& p, int count, Shared& shared) 
     settle(sums);
     if (lane == 0) arrive(&shared.empty[earlier]);
 
-#pragma unroll
-    for (int h = 0; h < 2; ++h) {
-      const int t = token + 64 * warpgroup + in_group / 32 * 16 + 8 * h + lane / 4;
-      if (t >= count) continue;
-      const float scale = p.scale != nullptr ? p.scale[t] : 1.0f;
-      float* const row = p.out + static_cast<std::int64_t>(t) * p.stride;
-#pragma unroll
-      for (int j = 0; j < S::kOutputs / 8; ++j) {
-        const int n = output + 8 * j + 2 * (lane % 4);
-        const float low = sums[4 * j + 2 * h] * scale, high = sums[4 * j + 2 * h + 1] * scale;
-        if (p.stride % 2 == 0 && n + 1 < p.outer) {
-          *reinterpret_cast<float2*>(row + n) = {low, high};
-        } else {
-          if (n < p.outer) row[n] = low;
-          if (n + 1 < p.outer) row[n + 1] = high;
-        }
-      }
-    }
+    store_sums(sums, p, count, token + 64 * warpgroup, output, p.scale);
   }
 }
 

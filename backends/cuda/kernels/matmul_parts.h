@@ -108,6 +108,48 @@ void half_product(const HalfProduct& product, cudaStream_t stream);
 // The same where device.hopper().
 void hopper_product(const HalfProduct& product, const DeviceTraits& device, cudaStream_t stream);
 
+// Rows of int8 for tensor-core products of integers: of every 256 values of a row, a group, scale = max|v| / 127 and
+// q = v / scale, to the nearest. A group with an infinity or a NaN has the scale NaN. A last group may be shorter.
+constexpr int kGroup = 256;
+struct GroupedRows {
+  std::int8_t* q = nullptr;  // [rows, inner]
+  float* scale = nullptr;    // [groups, stride]
+  int stride = 0;            // the rows, rounded up so that tiles read whole
+
+  static int groups(std::int64_t inner) { return static_cast<int>((inner + kGroup - 1) / kGroup); }
+  static int stride_of(std::int64_t rows) {
+    constexpr int kTile = 128;
+    return static_cast<int>((rows + kTile - 1) / kTile * kTile);
+  }
+  static std::size_t bytes(std::int64_t rows, std::int64_t inner) {
+    return static_cast<std::size_t>(scales_at(rows, inner)) +
+           sizeof(float) * static_cast<std::size_t>(groups(inner)) *
+               static_cast<std::size_t>(stride_of(rows));
+  }
+  // At an address that is a multiple of 128.
+  static GroupedRows in(std::byte* memory, std::int64_t rows, std::int64_t inner) {
+    return {reinterpret_cast<std::int8_t*>(memory),
+            reinterpret_cast<float*>(memory + scales_at(rows, inner)), stride_of(rows)};
+  }
+
+ private:
+  static std::int64_t scales_at(std::int64_t rows, std::int64_t inner) {
+    return (rows * inner + 127) / 128 * 128;
+  }
+};
+void group_columns(const Columns& x, const GroupedRows& to, cudaStream_t stream);
+void group_blocks(Dtype dtype, const std::byte* weight, int rows, int inner, const GroupedRows& to,
+                  cudaStream_t stream);
+// Products of grouped rows where device.hopper(); inner a multiple of 32.
+struct GroupedProduct {
+  GroupedRows x, weight;
+  float* out = nullptr;  // rows of `stride` floats
+  int tokens = 0, inner = 0, outer = 0, stride = 0;
+  const std::int32_t* rows = nullptr;
+};
+void grouped_product(const GroupedProduct& product, const DeviceTraits& device,
+                     cudaStream_t stream);
+
 // Any float weight, any size, all in f32.
 void simt_product(Dtype dtype, const Columns& x, const Product& product, cudaStream_t stream);
 

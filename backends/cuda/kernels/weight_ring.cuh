@@ -21,17 +21,6 @@ struct Chunks {
   static constexpr int kStageBytes = 2 * kRowBytes;
 };
 
-#if __CUDA_ARCH__ >= 900
-// Multiples of 16 bytes and addresses.
-__device__ inline void bulk_copy(std::uint32_t to, const void* from, int bytes, Barrier* arrival) {
-  asm volatile(
-      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::
-          "r"(to),
-      "l"(from), "r"(bytes), "r"(shared_address(arrival))
-      : "memory");
-}
-#endif
-
 // Two rows at a time. Where a row's bytes begin in a stage is where they do in 16 bytes of the file, the same for all its
 // chunks, whose sizes are multiples of 16. All lanes call everything together.
 template <Dtype dtype>

@@ -1,4 +1,5 @@
-// Tensor-core products of a whole warpgroup (wgmma, sm_90a): c += a b with a 64 x 16 and b 16 x N, f16 or bf16, f32 sums.
+// Tensor-core products of a whole warpgroup (wgmma, sm_90a): c += a b with a 64 x 16 and b 16 x N, f16 or bf16, f32 sums;
+// or a 64 x 32 and b 32 x N of int8, s32 sums.
 // They run while the warpgroup goes on; registers they use must not be touched before wait_multiplies().
 //
 // Of c, warp w holds rows 16 w to 16 w + 15, laid out as mma.cuh's 16 x 8 squares side by side: c[4 j + ...] is the
@@ -46,6 +47,11 @@ template <int count>
 __device__ inline void settle(float (&c)[count]) {
 #pragma unroll
   for (int i = 0; i < count; ++i) asm volatile("" : "+f"(c[i])::"memory");
+}
+template <int count>
+__device__ inline void settle(int (&c)[count]) {
+#pragma unroll
+  for (int i = 0; i < count; ++i) asm volatile("" : "+r"(c[i])::"memory");
 }
 
 // c = a b + (add ? c : 0), N twice the number of registers. One text a size, operand place and type.
@@ -162,6 +168,28 @@ __device__ inline void multiply(float (&c)[128], std::uint64_t a, std::uint64_t 
           "+f"(c[122]), "+f"(c[123]), "+f"(c[124]), "+f"(c[125]), "+f"(c[126]), "+f"(c[127])
         : "l"(a), "l"(b), "r"(static_cast<int>(add)));
   }
+}
+// c = a b + (add ? c : 0) of int8: 32 values of the inner extent, whose rows are 128 values, so that 32 of them are 2 units on.
+__device__ inline void multiply(int (&c)[64], std::uint64_t a, std::uint64_t b, bool add) {
+  asm volatile(
+      "{.reg .pred p; setp.ne.b32 p, %66, 0; "
+      "wgmma.mma_async.sync.aligned.m64n128k32.s32.s8.s8 "
+      "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, "
+      "%19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, "
+      "%36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, %50, %51, %52, "
+      "%53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}, "
+      "%64, %65, p;}"
+      : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3]), "+r"(c[4]), "+r"(c[5]), "+r"(c[6]),
+        "+r"(c[7]), "+r"(c[8]), "+r"(c[9]), "+r"(c[10]), "+r"(c[11]), "+r"(c[12]), "+r"(c[13]),
+        "+r"(c[14]), "+r"(c[15]), "+r"(c[16]), "+r"(c[17]), "+r"(c[18]), "+r"(c[19]), "+r"(c[20]),
+        "+r"(c[21]), "+r"(c[22]), "+r"(c[23]), "+r"(c[24]), "+r"(c[25]), "+r"(c[26]), "+r"(c[27]),
+        "+r"(c[28]), "+r"(c[29]), "+r"(c[30]), "+r"(c[31]), "+r"(c[32]), "+r"(c[33]), "+r"(c[34]),
+        "+r"(c[35]), "+r"(c[36]), "+r"(c[37]), "+r"(c[38]), "+r"(c[39]), "+r"(c[40]), "+r"(c[41]),
+        "+r"(c[42]), "+r"(c[43]), "+r"(c[44]), "+r"(c[45]), "+r"(c[46]), "+r"(c[47]), "+r"(c[48]),
+        "+r"(c[49]), "+r"(c[50]), "+r"(c[51]), "+r"(c[52]), "+r"(c[53]), "+r"(c[54]), "+r"(c[55]),
+        "+r"(c[56]), "+r"(c[57]), "+r"(c[58]), "+r"(c[59]), "+r"(c[60]), "+r"(c[61]), "+r"(c[62]),
+        "+r"(c[63])
+      : "l"(a), "l"(b), "r"(static_cast<int>(add)));
 }
 template <class T>
 __device__ inline void multiply_transposed(float (&c)[32], const std::uint32_t (&a)[4],
