@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 
 #include <cerrno>
+#include <cstdint>
 #include <cstring>
 
 #include "graph/error.h"
@@ -61,12 +62,24 @@ class ImportedBuffer final : public HostBuffer {
 
 }  // namespace
 
+void prefer_large_pages([[maybe_unused]] std::span<std::byte> memory) {
+#if defined(MADV_HUGEPAGE)
+  constexpr std::uintptr_t kPage = std::uintptr_t{2} << 20;
+  // Only whole large pages: with less, small pages suit.
+  const auto start = reinterpret_cast<std::uintptr_t>(memory.data());
+  const std::uintptr_t begin = (start + kPage - 1) / kPage * kPage;
+  const std::uintptr_t end = (start + memory.size()) / kPage * kPage;
+  if (begin < end) ::madvise(memory.data() + (begin - start), end - begin, MADV_HUGEPAGE);
+#endif
+}
+
 std::shared_ptr<Buffer> HostBackend::allocate(std::size_t bytes) {
   if (bytes == 0) bytes = 1;
   void* data = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (data == MAP_FAILED) {
     throw Error(concat(name(), ": cannot allocate ", bytes, " bytes: ", std::strerror(errno)));
   }
+  prefer_large_pages({static_cast<std::byte*>(data), bytes});
   return std::make_shared<AllocatedBuffer>(*this, static_cast<std::byte*>(data), bytes);
 }
 
