@@ -18,6 +18,9 @@ namespace l2a {
 // Weight row times quantized activations. k is a whole number of weight blocks.
 struct QuantizedDot {
   float (*dot)(std::int64_t k, const std::byte* weights, const ActivationRow& x);
+  // Four rows, `stride` bytes apart. Asks for what lies behind them: those rows are expected to be next.
+  void (*rows4)(std::int64_t k, const std::byte* weights, std::int64_t stride,
+                const ActivationRow& x, float out[4]);
   // Four columns at once: weights are unpacked once for all four.
   void (*dot4)(std::int64_t k, const std::byte* weights, const ActivationRow x[4], float out[4]);
 };

@@ -26,6 +26,25 @@ L2A_AVX512 inline float sum_lanes(__m512 v) {
   return sum_lanes(_mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1)));
 }
 
+// One sum for each of one or four vectors. Four share their additions, and a lone one is added in the same order, so that
+// a row gives the same whether it came alone or not.
+template <int kCount>
+L2A_AVX512 inline void store_sums(const __m512 (&v)[kCount], float* out) {
+  static_assert(kCount == 1 || kCount == 4);
+  __m256 half[kCount];
+  for (int i = 0; i < kCount; ++i)
+    half[i] = _mm256_add_ps(_mm512_castps512_ps256(v[i]), _mm512_extractf32x8_ps(v[i], 1));
+  constexpr int kB = kCount / 4, kC = 2 * kB, kD = 3 * kB;
+  const __m256 pairs =
+      _mm256_hadd_ps(_mm256_hadd_ps(half[0], half[kB]), _mm256_hadd_ps(half[kC], half[kD]));
+  const __m128 sums = _mm_add_ps(_mm256_castps256_ps128(pairs), _mm256_extractf128_ps(pairs, 1));
+  if constexpr (kCount == 4) {
+    _mm_storeu_ps(out, sums);
+  } else {
+    *out = _mm_cvtss_f32(sums);
+  }
+}
+
 L2A_AVX2 inline __m256i load256(const void* p) {
   return _mm256_loadu_si256(static_cast<const __m256i*>(p));
 }
@@ -54,6 +73,15 @@ L2A_AVX2 inline __m256i dot_bytes(__m256i u, __m256i s) {
 }
 L2A_AVX512 inline __m512i dot_bytes(__m512i u, __m512i s) {
   return _mm512_dpbusd_epi32(_mm512_setzero_si512(), u, s);
+}
+
+// What dpbusd adds to, to multiply values that `offset` was added to, which made them unsigned: Σ(q - offset)s.
+template <int kOffset>
+L2A_AVX512 inline __m512i products_start(__m512i s) {
+  const __m512i zero = _mm512_setzero_si512();
+  if constexpr (kOffset == 0) return zero;
+  const __m512i offset = _mm512_set1_epi8(static_cast<char>(kOffset));
+  return _mm512_sub_epi32(zero, _mm512_dpbusd_epi32(zero, offset, s));
 }
 
 // x with the sign of q: the instructions above want one side unsigned, and |q| · (±x) = q · x.

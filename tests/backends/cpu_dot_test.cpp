@@ -169,6 +169,36 @@ TEST_CASE(
   });
 }
 
+TEST_CASE("four rows at once give each what it gives alone, however far apart they are") {
+  for_each_level([](const SimdKernels& kernels) {
+    for (const Dtype dtype : kQuantized) {
+      CAPTURE(dtype_name(dtype));
+      const std::int64_t block = dtype_info(dtype).block_elements;
+      for (const std::int64_t blocks : {1, 4, 7, 19}) {
+        CAPTURE(blocks);
+        std::mt19937 rng(static_cast<unsigned>(blocks));
+        const std::int64_t k = blocks * block;
+        const std::int64_t bytes = dtype_bytes(dtype, k), stride = bytes + 3 * blocks;
+        std::vector<std::byte> rows(static_cast<std::size_t>(3 * stride + bytes));
+        for (int r = 0; r < 4; ++r) {
+          const Row row = random_row(dtype, k, rng);
+          std::copy_n(row.data(), bytes, rows.data() + r * stride);
+        }
+        const Activation x(kernels, random_floats(k, rng));
+        float four[6] = {kNaN, kNaN, kNaN, kNaN, kNaN, 7.0f};
+        kernels.quantized_dot(dtype).rows4(k, rows.data(), stride, x.view, four + 1);
+        CHECK(std::isnan(four[0]));
+        CHECK(four[5] == 7.0f);
+        for (int r = 0; r < 4; ++r) {
+          CAPTURE(r);
+          CHECK(four[r + 1] ==
+                kernels.quantized_dot(dtype).dot(k, rows.data() + r * stride, x.view));
+        }
+      }
+    }
+  });
+}
+
 TEST_CASE("an empty row has a dot product of zero") {
   for_each_level([](const SimdKernels& kernels) {
     for (const Dtype dtype : kQuantized) {

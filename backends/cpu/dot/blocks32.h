@@ -4,6 +4,9 @@
 // would cost as much again; they are gathered for four blocks at a time and multiplied by four
 // activation scales at once. Lanes are summed only at the end of the row.
 //
+// With AVX-512 one column meets four rows at once: each has sums of its own, so that none waits for another's, and what is
+// to be done with the column or at the end of a row is done for all four.
+//
 // The offset of q4_0 and q5_0 is not subtracted from each value: Σ(q - o)x = Σqx - oΣx, and the
 // activations carry Σx. So a Format tells only how to get bytes:
 //     Block, kOffset, kSigned
@@ -140,52 +143,63 @@ L2A_AVX2 void blocks32_avx2(std::int64_t k, const std::byte* weights, const Acti
   }
 }
 
-template <class Format, int kColumns>
-L2A_AVX512 void blocks32_avx512(std::int64_t k, const std::byte* weights, const ActivationRow* x,
-                                float* out) {
+template <class Format, int kRows, int kColumns>
+L2A_AVX512 void blocks32_avx512(std::int64_t k, const std::byte* weights, std::int64_t stride,
+                                const ActivationRow* x, float* out) {
   using Block = typename Format::Block;
-  const auto* blocks = reinterpret_cast<const Block*>(weights);
   const std::int64_t fours = k / 128 * 4;
   // Scales 0 and 1, or 2 and 3, each over the eight lanes of its block.
   const __m512i lanes[2] = {_mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1),
                             _mm512_setr_epi32(2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3)};
-  __m512 total[kColumns][2];
-  __m128 shifted[kColumns];
-  for (int c = 0; c < kColumns; ++c) {
-    shifted[c] = _mm_setzero_ps();
-    total[c][0] = total[c][1] = _mm512_setzero_ps();
+  const __m512i flip = _mm512_set1_epi8(-128);
+  __m512 total[kRows * kColumns][2];
+  __m128 shifted[kRows * kColumns];
+  for (int i = 0; i < kRows * kColumns; ++i) {
+    shifted[i] = _mm_setzero_ps();
+    total[i][0] = total[i][1] = _mm512_setzero_ps();
   }
   for (std::int64_t i = 0; i < fours; i += 4) {
-    const Block* b = blocks + i;
-    const __m128 d = x86::to_floats(b[0].d, b[1].d, b[2].d, b[3].d);
-    const __m128 shift = blocks32_shift<Format>(b, d);
-    __m512 scale[kColumns];
+    __m512i v[kColumns][2], start[kColumns][2];
     for (int c = 0; c < kColumns; ++c) {
-      scale[c] = _mm512_castps128_ps512(_mm_mul_ps(d, _mm_loadu_ps(x[c].scale + i)));
-      if constexpr (Format::kOffset != 0 || requires { b->m; }) {
-        shifted[c] = _mm_fmadd_ps(shift, _mm_loadu_ps(x[c].sum + i), shifted[c]);
+      for (int j = 0; j < 2; ++j) {
+        v[c][j] = _mm512_loadu_si512(x[c].q + 32 * (i + 2 * j));
+        start[c][j] = x86::products_start < Format::kSigned ? 128 : 0 > (v[c][j]);
       }
     }
-#pragma GCC unroll 2
-    for (int j = 0; j < 2; ++j) {
-      const __m512i q = Format::quants(b[2 * j], b[2 * j + 1]);
-      const __m512i magnitude = Format::kSigned ? _mm512_abs_epi8(q) : q;
+#pragma GCC unroll 4
+    for (int r = 0; r < kRows; ++r) {
+      const auto* b = reinterpret_cast<const Block*>(weights + r * stride) + i;
+      if constexpr (kRows > 1) ask_ahead(b, 4 * sizeof(Block));
+      const __m128 d = x86::to_floats(b[0].d, b[1].d, b[2].d, b[3].d);
+      const __m128 shift = blocks32_shift<Format>(b, d);
+      __m512 scale[kColumns];
       for (int c = 0; c < kColumns; ++c) {
-        __m512i v = _mm512_loadu_si512(x[c].q + 32 * (i + 2 * j));
-        if constexpr (Format::kSigned) {
-          v = x86::with_sign_of(q, v);
+        scale[c] = _mm512_castps128_ps512(_mm_mul_ps(d, _mm_loadu_ps(x[c].scale + i)));
+        if constexpr (Format::kOffset != 0 || requires { b->m; }) {
+          __m128& sum = shifted[r * kColumns + c];
+          sum = _mm_fmadd_ps(shift, _mm_loadu_ps(x[c].sum + i), sum);
         }
-        const __m512 products = _mm512_cvtepi32_ps(x86::dot_bytes(magnitude, v));
-        total[c][j] =
-            _mm512_fmadd_ps(products, _mm512_permutexvar_ps(lanes[j], scale[c]), total[c][j]);
+      }
+#pragma GCC unroll 2
+      for (int j = 0; j < 2; ++j) {
+        __m512i q = Format::quants(b[2 * j], b[2 * j + 1]);
+        if constexpr (Format::kSigned) q = _mm512_xor_si512(q, flip);
+        for (int c = 0; c < kColumns; ++c) {
+          const __m512 products = _mm512_cvtepi32_ps(_mm512_dpbusd_epi32(start[c][j], q, v[c][j]));
+          __m512& sum = total[r * kColumns + c][j];
+          sum = _mm512_fmadd_ps(products, _mm512_permutexvar_ps(lanes[j], scale[c]), sum);
+        }
       }
     }
   }
-  for (int c = 0; c < kColumns; ++c) {
-    out[c] = x86::sum_lanes(_mm512_add_ps(total[c][0], total[c][1])) + x86::sum_lanes(shifted[c]);
-  }
+  __m512 sums[kRows * kColumns];
+  for (int i = 0; i < kRows * kColumns; ++i)
+    sums[i] =
+        _mm512_add_ps(_mm512_add_ps(total[i][0], total[i][1]), _mm512_zextps128_ps512(shifted[i]));
+  x86::store_sums(sums, out);
   if (fours < k / 32) {
-    blocks32_tail<Format, kColumns>(k, fours, weights, x, out);
+    for (int r = 0; r < kRows; ++r)
+      blocks32_tail<Format, kColumns>(k, fours, weights + r * stride, x, out + r * kColumns);
   }
 }
 
@@ -194,7 +208,8 @@ QuantizedDot blocks32_dot(SimdLevel level) {
   switch (level) {
     case SimdLevel::amx:
     case SimdLevel::avx512:
-      return quantized_dot<blocks32_avx512<Format, 1>, blocks32_avx512<Format, 4>>();
+      return rows_dot<blocks32_avx512<Format, 1, 1>, blocks32_avx512<Format, 4, 1>,
+                      blocks32_avx512<Format, 1, 4>>();
     case SimdLevel::avx2:
       return quantized_dot<blocks32_avx2<Format, 1>, blocks32_avx2<Format, 4>>();
     case SimdLevel::generic:

@@ -76,6 +76,12 @@ L2A_AVX2 inline __m256 second_half(__m128i head) {
   return _mm256_broadcastss_ps(_mm_movehdup_ps(_mm_cvtph_ps(head)));
 }
 
+// Both, each over its half of the lanes.
+L2A_AVX512 inline __m512 halves(__m128i head) {
+  const __m512i lanes = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
+  return _mm512_permutexvar_ps(lanes, _mm512_castps128_ps512(_mm_cvtph_ps(head)));
+}
+
 L2A_AVX2 inline __m256 bytes_to_floats(__m128i bytes) {
   return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes));
 }
@@ -138,45 +144,51 @@ L2A_AVX2 void k_affine_avx2(std::int64_t k, const std::byte* weights, const Acti
   }
 }
 
-template <class Format, int kColumns>
-L2A_AVX512 void k_affine_avx512(std::int64_t k, const std::byte* weights, const ActivationRow* x,
-                                float* out) {
-  const auto* blocks = reinterpret_cast<const typename Format::Block*>(weights);
+// Scales and minimums are the halves of one vector, as far as they go the same way.
+template <class Format, int kRows, int kColumns>
+L2A_AVX512 void k_affine_avx512(std::int64_t k, const std::byte* weights, std::int64_t stride,
+                                const ActivationRow* x, float* out) {
+  using Block = typename Format::Block;
   const __m512i first_pair = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
-  __m512 total[kColumns][2];
-  __m256 mins[kColumns];
-  for (int c = 0; c < kColumns; ++c) {
-    mins[c] = _mm256_setzero_ps();
-    total[c][0] = total[c][1] = _mm512_setzero_ps();
-  }
+  __m512 total[kRows * kColumns][2];
+  __m512 mins[kRows * kColumns];  // in the upper half
+  for (int i = 0; i < kRows * kColumns; ++i)
+    mins[i] = total[i][0] = total[i][1] = _mm512_setzero_ps();
   for (std::int64_t i = 0; i < k / 256; ++i) {
-    const auto& b = blocks[i];
-    const __m128i head = x86::load_head(b);
-    const __m128i packed = x86::unpack_scales(head);
-    const __m256 sub_scale = _mm256_mul_ps(x86::bytes_to_floats(packed), x86::first_half(head));
-    const __m256 sub_min =
-        _mm256_mul_ps(x86::bytes_to_floats(_mm_srli_si128(packed, 8)), x86::second_half(head));
-    __m512 scale[kColumns];
-    for (int c = 0; c < kColumns; ++c) {
-      scale[c] =
-          _mm512_castps256_ps512(_mm256_mul_ps(sub_scale, _mm256_loadu_ps(x[c].scale + 8 * i)));
-      mins[c] = _mm256_fmadd_ps(sub_min, _mm256_loadu_ps(x[c].sum + 8 * i), mins[c]);
-    }
+    __m512 factors[kColumns];
+    for (int c = 0; c < kColumns; ++c)
+      factors[c] = _mm512_insertf32x8(_mm512_castps256_ps512(_mm256_loadu_ps(x[c].scale + 8 * i)),
+                                      _mm256_loadu_ps(x[c].sum + 8 * i), 1);
 #pragma GCC unroll 4
-    for (int pair = 0; pair < 4; ++pair) {
-      const __m512i q = Format::quant_pair(b, pair);
-      const __m512i lanes = _mm512_add_epi32(first_pair, _mm512_set1_epi32(2 * pair));
+    for (int r = 0; r < kRows; ++r) {
+      const Block& b = reinterpret_cast<const Block*>(weights + r * stride)[i];
+      if constexpr (kRows > 1) ask_ahead(&b, sizeof b);
+      const __m128i head = x86::load_head(b);
+      const __m512 sub = _mm512_mul_ps(
+          _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(x86::unpack_scales(head))), x86::halves(head));
+      __m512 scale[kColumns];
       for (int c = 0; c < kColumns; ++c) {
-        const __m512i v = _mm512_loadu_si512(x[c].q + 256 * i + 64 * pair);
-        const __m512 products = _mm512_cvtepi32_ps(x86::dot_bytes(q, v));
-        __m512& sum = total[c][pair % 2];
-        sum = _mm512_fmadd_ps(products, _mm512_permutexvar_ps(lanes, scale[c]), sum);
+        scale[c] = _mm512_mul_ps(sub, factors[c]);
+        mins[r * kColumns + c] = _mm512_add_ps(mins[r * kColumns + c], scale[c]);
+      }
+#pragma GCC unroll 4
+      for (int pair = 0; pair < 4; ++pair) {
+        const __m512i q = Format::quant_pair(b, pair);
+        const __m512i lanes = _mm512_add_epi32(first_pair, _mm512_set1_epi32(2 * pair));
+        for (int c = 0; c < kColumns; ++c) {
+          const __m512i v = _mm512_loadu_si512(x[c].q + 256 * i + 64 * pair);
+          const __m512 products = _mm512_cvtepi32_ps(x86::dot_bytes(q, v));
+          __m512& sum = total[r * kColumns + c][pair % 2];
+          sum = _mm512_fmadd_ps(products, _mm512_permutexvar_ps(lanes, scale[c]), sum);
+        }
       }
     }
   }
-  for (int c = 0; c < kColumns; ++c) {
-    out[c] = x86::sum_lanes(_mm512_add_ps(total[c][0], total[c][1])) - x86::sum_lanes(mins[c]);
-  }
+  __m512 sums[kRows * kColumns];
+  for (int i = 0; i < kRows * kColumns; ++i)
+    sums[i] = _mm512_sub_ps(_mm512_add_ps(total[i][0], total[i][1]),
+                            _mm512_maskz_mov_ps(__mmask16{0xff00}, mins[i]));
+  x86::store_sums(sums, out);
 }
 
 template <class Format>
@@ -184,7 +196,8 @@ QuantizedDot k_affine_dot(SimdLevel level) {
   switch (level) {
     case SimdLevel::amx:
     case SimdLevel::avx512:
-      return quantized_dot<k_affine_avx512<Format, 1>, k_affine_avx512<Format, 4>>();
+      return rows_dot<k_affine_avx512<Format, 1, 1>, k_affine_avx512<Format, 4, 1>,
+                      k_affine_avx512<Format, 1, 4>>();
     case SimdLevel::avx2:
       return quantized_dot<k_affine_avx2<Format, 1>, k_affine_avx2<Format, 4>>();
     case SimdLevel::generic:

@@ -1,7 +1,7 @@
 // q6_k: Σ d sc (q - 32) · x over blocks of 256 six-bit values, in sixteen sub-blocks of 16.
 //
-// Sub-blocks are half an activation block, so the activations' sums cannot pay for the offset: it
-// is subtracted, and the sign moved to the activation as for q8_0. The signed 8-bit scales enter as
+// Sub-blocks are half an activation block, so the activations' sums cannot pay for the offset. With AVX2 it is subtracted,
+// and the sign moved to the activation as for q8_0; with AVX-512 sums of bytes start at what it adds. The signed 8-bit scales enter as
 // integers with AVX2, where the sum of pairs needs a multiply anyway, and as floats with AVX-512,
 // whose byte product has already summed fours.
 #include "backends/cpu/dot/dot.h"
@@ -102,7 +102,7 @@ L2A_AVX2 void q6_k_avx2(std::int64_t k, const std::byte* weights, const Activati
   }
 }
 
-// The 64 signed values of groups 2p and 2p + 1 of a half.
+// The 64 values of groups 2p and 2p + 1 of a half, 32 too large.
 L2A_AVX512 inline __m512i q6_k_group_pair(const std::uint8_t* ql, const std::uint8_t* qh, int p) {
   const __m512i low_bytes = _mm512_loadu_si512(ql);
   const __m512i low =
@@ -110,47 +110,53 @@ L2A_AVX512 inline __m512i q6_k_group_pair(const std::uint8_t* ql, const std::uin
   const __m512i both = _mm512_broadcast_i64x4(x86::load256(qh));
   const __m512i moved = p == 0 ? _mm512_sllv_epi64(both, _mm512_setr_epi64(4, 4, 4, 4, 2, 2, 2, 2))
                                : _mm512_srlv_epi64(both, _mm512_setr_epi64(0, 0, 0, 0, 2, 2, 2, 2));
-  const __m512i high = _mm512_and_si512(moved, _mm512_set1_epi8(0x30));
-  return _mm512_sub_epi8(_mm512_or_si512(low, high), _mm512_set1_epi8(32));
+  return _mm512_or_si512(low, _mm512_and_si512(moved, _mm512_set1_epi8(0x30)));
 }
 
-template <int kColumns>
-L2A_AVX512 void q6_k_avx512(std::int64_t k, const std::byte* weights, const ActivationRow* x,
-                            float* out) {
-  const auto* blocks = reinterpret_cast<const BlockQ6K*>(weights);
+template <int kRows, int kColumns>
+L2A_AVX512 void q6_k_avx512(std::int64_t k, const std::byte* weights, std::int64_t stride,
+                            const ActivationRow* x, float* out) {
   const __m512i twice_each = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
   const __m512i first_four = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
-  __m512 total[kColumns][2];
-  for (int c = 0; c < kColumns; ++c) {
-    total[c][0] = total[c][1] = _mm512_setzero_ps();
-  }
+  __m512 total[kRows * kColumns][2];
+  for (int i = 0; i < kRows * kColumns; ++i) total[i][0] = total[i][1] = _mm512_setzero_ps();
   for (std::int64_t i = 0; i < k / 256; ++i) {
-    const BlockQ6K& b = blocks[i];
-    const __m512 d = _mm512_broadcastss_ps(x86::to_floats(b.d, b.d, b.d, b.d));
-    const __m512 sub_scale =
-        _mm512_mul_ps(d, _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(x86::load128(b.scales))));
-    __m512 scale[kColumns];
+    __m512i v[kColumns][4], start[kColumns][4];
+    __m512 factors[kColumns];
     for (int c = 0; c < kColumns; ++c) {
-      const __m512 v = _mm512_castps256_ps512(_mm256_loadu_ps(x[c].scale + 8 * i));
-      scale[c] = _mm512_mul_ps(sub_scale, _mm512_permutexvar_ps(twice_each, v));
+      factors[c] = _mm512_permutexvar_ps(
+          twice_each, _mm512_castps256_ps512(_mm256_loadu_ps(x[c].scale + 8 * i)));
+      for (int pair = 0; pair < 4; ++pair) {
+        v[c][pair] = _mm512_loadu_si512(x[c].q + 256 * i + 64 * pair);
+        start[c][pair] = x86::products_start<32>(v[c][pair]);
+      }
     }
 #pragma GCC unroll 4
-    for (int pair = 0; pair < 4; ++pair) {
-      const int half = pair / 2;
-      const __m512i q = q6_k_group_pair(b.ql + 64 * half, b.qh + 32 * half, pair % 2);
-      const __m512i magnitude = _mm512_abs_epi8(q);
-      const __m512i lanes = _mm512_add_epi32(first_four, _mm512_set1_epi32(4 * pair));
-      for (int c = 0; c < kColumns; ++c) {
-        const __m512i v = x86::with_sign_of(q, _mm512_loadu_si512(x[c].q + 256 * i + 64 * pair));
-        const __m512 products = _mm512_cvtepi32_ps(x86::dot_bytes(magnitude, v));
-        __m512& sum = total[c][pair % 2];
-        sum = _mm512_fmadd_ps(products, _mm512_permutexvar_ps(lanes, scale[c]), sum);
+    for (int r = 0; r < kRows; ++r) {
+      const BlockQ6K& b = reinterpret_cast<const BlockQ6K*>(weights + r * stride)[i];
+      if constexpr (kRows > 1) ask_ahead(&b, sizeof b);
+      const __m512 sub_scale =
+          _mm512_mul_ps(_mm512_set1_ps(x86::to_float(b.d)),
+                        _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(x86::load128(b.scales))));
+      __m512 scale[kColumns];
+      for (int c = 0; c < kColumns; ++c) scale[c] = _mm512_mul_ps(sub_scale, factors[c]);
+#pragma GCC unroll 4
+      for (int pair = 0; pair < 4; ++pair) {
+        const int half = pair / 2;
+        const __m512i q = q6_k_group_pair(b.ql + 64 * half, b.qh + 32 * half, pair % 2);
+        const __m512i lanes = _mm512_add_epi32(first_four, _mm512_set1_epi32(4 * pair));
+        for (int c = 0; c < kColumns; ++c) {
+          const __m512 products =
+              _mm512_cvtepi32_ps(_mm512_dpbusd_epi32(start[c][pair], q, v[c][pair]));
+          __m512& sum = total[r * kColumns + c][pair % 2];
+          sum = _mm512_fmadd_ps(products, _mm512_permutexvar_ps(lanes, scale[c]), sum);
+        }
       }
     }
   }
-  for (int c = 0; c < kColumns; ++c) {
-    out[c] = x86::sum_lanes(_mm512_add_ps(total[c][0], total[c][1]));
-  }
+  __m512 sums[kRows * kColumns];
+  for (int i = 0; i < kRows * kColumns; ++i) sums[i] = _mm512_add_ps(total[i][0], total[i][1]);
+  x86::store_sums(sums, out);
 }
 
 struct Source {
@@ -160,7 +166,8 @@ struct Source {
   L2A_AVX512 static __m512i quants(const std::byte* row, std::int64_t i, bool /*half*/) {
     const BlockQ6K& b = reinterpret_cast<const BlockQ6K*>(row)[i / 4];
     const auto half = static_cast<int>(i / 2 % 2), pair = static_cast<int>(i % 2);
-    return q6_k_group_pair(b.ql + 64 * half, b.qh + 32 * half, pair);
+    return _mm512_sub_epi8(q6_k_group_pair(b.ql + 64 * half, b.qh + 32 * half, pair),
+                           _mm512_set1_epi8(32));
   }
   template <class Step>
   L2A_AVX512 static std::int64_t scales(const std::byte* row, std::int64_t s, Step* step,
@@ -183,7 +190,7 @@ struct Source;
 QuantizedDot q6_k_dot([[maybe_unused]] SimdLevel level) {
 #if defined(__x86_64__)
   if (level >= SimdLevel::avx512) {
-    return quantized_dot<q6_k_avx512<1>, q6_k_avx512<4>>();
+    return rows_dot<q6_k_avx512<1, 1>, q6_k_avx512<4, 1>, q6_k_avx512<1, 4>>();
   }
   if (level == SimdLevel::avx2) {
     return quantized_dot<q6_k_avx2<1>, q6_k_avx2<4>>();

@@ -22,15 +22,6 @@ constexpr std::int64_t kTileBytes =
 // Tokens from which packing panels pays.
 constexpr std::int64_t kPanelTokens = 6;
 
-// How far ahead of the products of one token quantized weights are asked for. Processors look ahead
-// by themselves, but not over the end of a page, and the products leave them little time: 10% to 20%
-// for q4_k to q8_0. Float weights are read as fast without, and 12% slower with it.
-constexpr std::int64_t kAhead = 8192;
-
-void prefetch(const std::byte* from, std::int64_t bytes) {
-  for (std::int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(from + at);
-}
-
 // What a call works with, for a number of tokens.
 struct Work {
   const PanelKernel* panel;  // null: dot products
@@ -68,13 +59,12 @@ std::size_t workspace_bytes(const CpuCall& call) {
 }
 
 // Products of all tokens with weight rows [begin, end). `column(t)` is what the dot products take for token t.
-template <class Dot, class Dot4, class Column>
+template <class Kernel, class Column>
 void multiply(const CpuCall& call, std::int64_t tokens, std::int64_t begin, std::int64_t end,
-              Dot dot, Dot4 dot4, Column column) {
+              const Kernel& kernel, Column column) {
   const TensorView& weight = call.inputs[Matmul::kWeight];
   const std::int64_t inner = weight.shape[1];
-  const std::int64_t tile = std::max<std::int64_t>(kTileBytes / weight.strides[0], 1);
-  const bool ahead = tokens == 1 && dtype_info(weight.dtype).quantized;
+  const std::int64_t tile = std::max<std::int64_t>(kTileBytes / weight.strides[0] / 4 * 4, 4);
   using Columns = std::array<decltype(column(0)), 4>;
   for (std::int64_t first = begin; first < end; first += tile) {
     const std::int64_t last = std::min(first + tile, end);
@@ -83,16 +73,19 @@ void multiply(const CpuCall& call, std::int64_t tokens, std::int64_t begin, std:
       const Columns columns = {column(t), column(t + 1), column(t + 2), column(t + 3)};
       for (std::int64_t n = first; n < last; ++n) {
         float sums[4];
-        dot4(inner, weight.row<const std::byte>(n), columns.data(), sums);
+        kernel.dot4(inner, weight.row<const std::byte>(n), columns.data(), sums);
         for (std::int64_t i = 0; i < 4; ++i) call.output.row<float>(t + i)[n] = sums[i];
       }
     }
     for (; t < tokens; ++t) {
-      for (std::int64_t n = first; n < last; ++n) {
-        const auto* row = weight.row<const std::byte>(n);
-        if (ahead) prefetch(row + kAhead, weight.strides[0]);
-        call.output.row<float>(t)[n] = dot(inner, row, column(t));
+      float* const out = call.output.row<float>(t);
+      std::int64_t n = first;
+      if constexpr (requires { kernel.rows4; }) {
+        for (; n + 4 <= last; n += 4)
+          kernel.rows4(inner, weight.row<const std::byte>(n), weight.strides[0], column(t),
+                       out + n);
       }
+      for (; n < last; ++n) out[n] = kernel.dot(inner, weight.row<const std::byte>(n), column(t));
     }
   }
 }
@@ -121,6 +114,16 @@ void multiply_by_panels(const CpuCall& call, const PanelKernel& kernel, const Pa
       }
     }
   });
+}
+
+// Fours of rows that a thread claims at a time. What is asked for ahead of a claim's end is another thread's, and read
+// twice: claims of 128 KiB keep that to a sixteenth.
+std::int64_t four_rows_grain(const TensorView& weight, std::int64_t tokens, int threads) {
+  constexpr std::int64_t kClaim = 128 * 1024;
+  const std::int64_t bytes = 4 * weight.strides[0];
+  if (tokens >= 4) return row_grain(bytes * tokens);
+  const std::int64_t share = weight.shape[0] / 4 / threads;
+  return std::clamp<std::int64_t>(kClaim / bytes, 1, std::max<std::int64_t>(share, 1));
 }
 
 void run(const CpuCall& call) {
@@ -160,17 +163,19 @@ void run(const CpuCall& call) {
     }
     return;
   }
-  const std::int64_t grain = std::max<std::int64_t>(row_grain(weight.strides[0] * tokens), 1);
-  call.pool.parallel_for(weight.shape[0], grain, [&](std::int64_t begin, std::int64_t end) {
-    if (work.quantizes) {
-      const QuantizedDot& kernel = call.simd.quantized_dot(weight.dtype);
-      multiply(call, tokens, begin, end, kernel.dot, kernel.dot4, activation);
-    } else {
-      const FloatRow& kernel = call.simd.float_row(weight.dtype);
-      multiply(call, tokens, begin, end, kernel.dot, kernel.dot4,
-               [&](std::int64_t t) { return x.row<const float>(t); });
-    }
-  });
+  // In fours of rows, which some kernels take at once.
+  const std::int64_t fours = (weight.shape[0] + 3) / 4;
+  call.pool.parallel_for(
+      fours, four_rows_grain(weight, tokens, call.pool.threads()),
+      [&](std::int64_t first, std::int64_t last) {
+        const std::int64_t begin = 4 * first, end = std::min(4 * last, weight.shape[0]);
+        if (work.quantizes) {
+          multiply(call, tokens, begin, end, call.simd.quantized_dot(weight.dtype), activation);
+        } else {
+          multiply(call, tokens, begin, end, call.simd.float_row(weight.dtype),
+                   [&](std::int64_t t) { return x.row<const float>(t); });
+        }
+      });
 }
 
 }  // namespace
