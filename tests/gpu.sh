@@ -35,18 +35,22 @@ else
 fi
 
 echo "== speed"
-bench() { "$build/examples/l2a-bench" --backend cuda --quiet -r 3 "$@"; }
+bench() { "$build/examples/l2a-bench" --backend cuda --quiet "$@"; }
 for type in q8_0 q4_k_m bf16; do
-  bench --shape 0.6b --type $type -p 512 -n 64
-  bench --shape 8b --type $type -p 2048 --chunk 2048 -n 64
+  bench --shape 0.6b --type $type -p 512 -n 64 -r 3
+  bench --shape 8b --type $type -p 2048 --chunk 2048 -n 64 -r 3
 done
 if [ "$architecture" = 90a ]; then
   for type in q8_0 q4_k_m; do
-    bench --shape 8b --type $type --prefill-precision int8 -p 2048 --chunk 2048 -n 0
+    bench --shape 8b --type $type --prefill-precision int8 -p 2048 --chunk 2048 -n 0 -r 3
   done
 fi
-bench --shape 8b --type q8_0 -p 2048 --chunk 2048 -n 32 -d 32768
-bench --shape 8b --type q8_0 --l2a --route forced:0.2 -p 2048 --chunk 2048 -n 32 -d 32768
-# The first token of a long document.
-bench --shape 8b --type q8_0 -p 131072 --chunk 4096 -n 0 -r 1
-bench --shape 8b --type q8_0 --l2a --route forced:0.2 -p 131072 --chunk 4096 -n 0 -r 1
+bench --shape 8b --type q8_0 -p 2048 --chunk 2048 -n 32 -d 32768 -r 3
+bench --shape 8b --type q8_0 --l2a --route forced:0.2 -p 2048 --chunk 2048 -n 32 -d 32768 -r 3
+# The first token of a long document, and those that follow it.
+for l2a in '' '--l2a --route forced:0.2'; do
+  # shellcheck disable=SC2086
+  bench --shape 8b --type q8_0 $l2a -p 131072 --chunk 4096 -n 0 -r 1
+  # shellcheck disable=SC2086
+  bench --shape 8b --type q8_0 $l2a -p 0 -n 32 -d 131072 -r 2
+done
