@@ -25,6 +25,14 @@ struct QuantizedDot {
   void (*dot4)(std::int64_t k, const std::byte* weights, const ActivationRow x[4], float out[4]);
 };
 
+// What heads of queries that share a key head see of a cache: `dim` values, a multiple of 16, `offset` bytes into each of
+// `count` rows.
+struct GroupRows {
+  std::int64_t dim, heads;
+  const std::byte* const* rows;
+  std::int64_t offset, count;
+};
+
 // f32, f16 and bf16 rows of any length, and q8_0 rows of whole blocks, against f32 vectors; accumulated in f32.
 struct FloatRow {
   float (*dot)(std::int64_t k, const std::byte* row, const float* x);
@@ -32,6 +40,12 @@ struct FloatRow {
   void (*axpy)(std::int64_t n, float a, const std::byte* row, float* y);  // y += a * row
   void (*to_f32)(std::int64_t n, const std::byte* row, float* out);
   void (*from_f32)(std::int64_t n, const float* x, std::byte* row);  // rounds to nearest even
+  // Null below AVX-512. out[h * out_stride + i] = query h · row i; strides in floats.
+  void (*group_dots)(const GroupRows& g, const float* queries, std::int64_t query_stride,
+                     float* out, std::int64_t out_stride) = nullptr;
+  // y[h] = y[h] * rescale[h] + Σ_i weights[h * weight_stride + i] * row i; the y follow one another.
+  void (*group_sums)(const GroupRows& g, const float* weights, std::int64_t weight_stride,
+                     const float* rescale, float* y) = nullptr;
 };
 
 struct SimdKernels {

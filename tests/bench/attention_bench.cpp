@@ -44,7 +44,7 @@ void attention_of(benchmark::State& state, SimdLevel level, Dtype dtype, std::in
 void register_attention(SimdLevel level) {
   for (const Dtype dtype : {Dtype::f32, Dtype::f16, Dtype::bf16, Dtype::q8_0}) {
     for (const std::int64_t tokens : {1, 16, 512}) {
-      for (const std::int64_t depth : {0, 4096, 16384}) {
+      for (const std::int64_t depth : {0, 256, 4096, 16384}) {
         const std::string name = "attention/" + std::string(simd_level_name(level)) + "/" +
                                  std::string(dtype_name(dtype)) + "/" + std::to_string(tokens) +
                                  "/" + std::to_string(depth);

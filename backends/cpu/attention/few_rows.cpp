@@ -13,6 +13,7 @@ namespace {
 constexpr std::int64_t kMinSplit = 256;       // keys: fewer are not worth a merge
 constexpr std::int64_t kSplitsPerThread = 4;  // so that a slow core holds up nobody
 constexpr std::int64_t kWidened = 4;          // keys that are in f32 at a time
+constexpr std::int64_t kTogether = 8;         // keys that heads pass together where none is
 constexpr std::int64_t kLanes = 8;            // query lanes below which a tile would idle
 
 // The keys a row sees, counted through: sinks, then those of the window.
@@ -37,6 +38,7 @@ class KeyPass {
         heads_(call.query.shape[1]),
         width_(call.key_heads * call.dim),
         scale_(1.0f / std::sqrt(static_cast<float>(call.dim))),
+        direct_(call.cached().group_dots != nullptr && call.dim % 16 == 0),
         widened_(scratch.take<float>(kWidened * width_)),
         scores_(scratch.take<float>(heads_ * kKeyBlock)),
         rescale_(scratch.take<float>(heads_)) {}
@@ -74,11 +76,23 @@ class KeyPass {
 
   void block(std::int64_t row, std::int64_t count, std::int64_t next, int now, const Part& part) {
     const SimdKernels& simd = call_.cpu.simd;
-    pass_over(keys_[now], count, {values_[now].data(), count}, [&](std::int64_t h, Piece piece) {
-      simd.attention.dots(call_.dim, piece.count, call_.query.row<const float>(row, h),
-                          widened_ + h / call_.group * call_.dim, width_,
-                          scores_ + h * kKeyBlock + piece.first);
-    });
+    const FloatRow& cached = call_.cached();
+    const std::int64_t group = call_.group, dim = call_.dim;
+    pass_over(keys_[now], count, {values_[now].data(), count},
+              [&](std::int64_t head, std::int64_t first, const GroupRows& keys) {
+                float* const scores = scores_ + head * kKeyBlock + first;
+                const float* const query = call_.query.row<const float>(row, head);
+                const std::int64_t stride =
+                    call_.query.strides[1] / static_cast<std::int64_t>(sizeof(float));
+                if (direct_) {
+                  cached.group_dots(keys, query, stride, scores, kKeyBlock);
+                  return;
+                }
+                for (std::int64_t h = 0; h < group; ++h)
+                  simd.attention.dots(dim, keys.count, query + h * stride,
+                                      widened_ + head / group * dim, width_,
+                                      scores + h * kKeyBlock);
+              });
     for (std::int64_t h = 0; h < heads_; ++h) {
       float* scores = scores_ + h * kKeyBlock;
       for (std::int64_t j = 0; j < count; ++j) scores[j] *= scale_;
@@ -87,41 +101,52 @@ class KeyPass {
       part.sum[h] = part.sum[h] * rescale_[h] + simd.exp_and_sum(count, largest, scores);
       part.largest[h] = largest;
     }
-    pass_over(values_[now], count, {keys_[now ^ 1].data(), next}, [&](std::int64_t h, Piece piece) {
-      simd.attention.weighted_sum(call_.dim, piece.count, scores_ + h * kKeyBlock + piece.first,
-                                  widened_ + h / call_.group * call_.dim, width_,
-                                  piece.first == 0 ? rescale_[h] : 1.0f, part.out + h * call_.dim);
-    });
+    pass_over(values_[now], count, {keys_[now ^ 1].data(), next},
+              [&](std::int64_t head, std::int64_t first, const GroupRows& values) {
+                const float* const weights = scores_ + head * kKeyBlock + first;
+                float* const rescale = rescale_ + head;
+                float* const out = part.out + head * dim;
+                if (direct_) {
+                  cached.group_sums(values, weights, kKeyBlock, rescale, out);
+                } else {
+                  for (std::int64_t h = 0; h < group; ++h)
+                    simd.attention.weighted_sum(dim, values.count, weights + h * kKeyBlock,
+                                                widened_ + head / group * dim, width_, rescale[h],
+                                                out + h * dim);
+                }
+                std::fill_n(rescale, group, 1.0f);  // once a block
+              });
   }
 
-  struct Piece {
-    std::int64_t first, count;
-  };
   struct Ahead {
     const std::byte* const* rows;
     std::int64_t count;
   };
 
-  // Widens rows of the cache piece by piece and calls work(head, piece) on each. Meanwhile the piece that comes after
-  // is asked for, a share with each head: memory must never wait for arithmetic.
+  // Calls work(first query head of a key head, first row, rows) for every key head of a few rows of the cache before the
+  // next few; kernels that cannot read the cache get them widened. Meanwhile the rows that come after are asked for, a share
+  // with each head: memory must never wait for arithmetic.
   template <class Work>
   void pass_over(const Addresses& rows, std::int64_t count, const Ahead& after, Work work) {
-    const FloatRow& cached = call_.cached();
-    const auto row_bytes =
-        static_cast<std::int64_t>(dtype_bytes(call_.input(Attention::kKeys).dtype, width_));
-    for (std::int64_t first = 0; first < count; first += kWidened) {
-      const Piece piece{first, std::min(kWidened, count - first)};
-      for (std::int64_t j = 0; j < piece.count; ++j)
-        cached.to_f32(width_, rows[static_cast<std::size_t>(first + j)], widened_ + j * width_);
-      const std::int64_t rest = count - first - piece.count;
-      const Ahead ahead = rest > 0 ? Ahead{rows.data() + first + piece.count, rest} : after;
-      for (std::int64_t h = 0; h < heads_; ++h) {
-        for (std::int64_t j = 0; j < std::min(kWidened, ahead.count); ++j) {
-          for (std::int64_t at = row_bytes * h / heads_; at < row_bytes * (h + 1) / heads_;
-               at += 64)
+    const Dtype dtype = call_.input(Attention::kKeys).dtype;
+    const auto head_bytes = static_cast<std::int64_t>(dtype_bytes(dtype, call_.dim));
+    const std::int64_t most = direct_ ? kTogether : kWidened;
+    for (std::int64_t first = 0; first < count; first += most) {
+      const std::int64_t together = std::min(most, count - first);
+      if (!direct_) {
+        for (std::int64_t j = 0; j < together; ++j)
+          call_.cached().to_f32(width_, rows[static_cast<std::size_t>(first + j)],
+                                widened_ + j * width_);
+      }
+      const std::int64_t rest = count - first - together;
+      const Ahead ahead = rest > 0 ? Ahead{rows.data() + first + together, rest} : after;
+      for (std::int64_t k = 0; k < call_.key_heads; ++k) {
+        for (std::int64_t j = 0; j < std::min(most, ahead.count); ++j) {
+          for (std::int64_t at = k * head_bytes; at < (k + 1) * head_bytes; at += 64)
             __builtin_prefetch(ahead.rows[j] + at, 0, 2);
         }
-        work(h, piece);
+        work(k * call_.group, first,
+             {call_.dim, call_.group, rows.data() + first, k * head_bytes, together});
       }
     }
   }
@@ -129,6 +154,7 @@ class KeyPass {
   const AttentionCall& call_;
   std::int64_t heads_, width_;
   float scale_;
+  bool direct_;  // kernels read the cache as it is
   float *widened_, *scores_, *rescale_;
   Addresses keys_[2], values_[2];  // of the block at work and of the next
 };

@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "backends/cpu/dot/dot.h"
+#include "backends/cpu/dot/group_rows.h"
 #include "backends/cpu/x86.h"
 #include "graph/half.h"
 
@@ -194,6 +195,13 @@ L2A_AVX2 void from_f32_avx2(std::int64_t n, const float* x, std::byte* row) {
   from_f32_generic<Format>(n - i, x + i, row + i * Format::kBytes);
 }
 
+template <class Format>
+struct FloatLoad {
+  L2A_AVX512 static __m512 at(const std::byte* row, std::int64_t i) {
+    return Format::load16(__mmask16{0xffff}, row + i * Format::kBytes);
+  }
+};
+
 #endif
 
 // The two faces of a dot kernel, as one_column and quantized_dot are for quantized rows.
@@ -208,8 +216,13 @@ template <class Format>
 FloatRow float_row([[maybe_unused]] SimdLevel level) {
 #if defined(__x86_64__)
   if (level >= SimdLevel::avx512) {
-    return {one_float_column<float_dot_avx512<Format, 1>>, float_dot_avx512<Format, 4>,
-            axpy_avx512<Format>, to_f32_avx512<Format>, from_f32_avx2<Format>};
+    return {one_float_column<float_dot_avx512<Format, 1>>,
+            float_dot_avx512<Format, 4>,
+            axpy_avx512<Format>,
+            to_f32_avx512<Format>,
+            from_f32_avx2<Format>,
+            group_dots<FloatLoad<Format>>,
+            group_sums<FloatLoad<Format>>};
   }
   if (level == SimdLevel::avx2) {
     return {one_float_column<float_dot_avx2<Format, 1>>, float_dot_avx2<Format, 4>,

@@ -65,6 +65,17 @@ L2A_AVX512 __m512 load16(const std::int8_t* codes) {
       _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codes))));
 }
 
+// Sixteen values, half a block.
+struct Load {
+  L2A_AVX512 static __m512 at(const std::byte* row, std::int64_t i) {
+    const std::byte* block = row + i / kBlock * kBlockBytes;
+    std::int16_t bits;
+    std::memcpy(&bits, block, sizeof bits);
+    const __m512 scale = _mm512_cvtph_ps(_mm256_set1_epi16(bits));
+    return _mm512_mul_ps(scale, load16(codes_of(block) + i % kBlock));
+  }
+};
+
 template <int kColumns>
 L2A_AVX2 void dot_avx2(std::int64_t k, const std::byte* row, const float* const* x, float* out) {
   __m256 total[kColumns];
@@ -150,7 +161,13 @@ L2A_AVX512 void to_f32_avx512(std::int64_t n, const std::byte* row, float* out) 
 FloatRow q8_0_row([[maybe_unused]] SimdLevel level) {
 #if defined(__x86_64__)
   if (level >= SimdLevel::avx512) {
-    return {one_float_column<dot_avx512<1>>, dot_avx512<4>, axpy_avx512, to_f32_avx512, from_f32};
+    return {one_float_column<dot_avx512<1>>,
+            dot_avx512<4>,
+            axpy_avx512,
+            to_f32_avx512,
+            from_f32,
+            group_dots<Load>,
+            group_sums<Load>};
   }
   if (level == SimdLevel::avx2) {
     return {one_float_column<dot_avx2<1>>, dot_avx2<4>, axpy_avx2, to_f32_avx2, from_f32};
