@@ -40,10 +40,11 @@ const uint kVectors = kDim / 4;
 const uint kLanesOfValue = kVectors < kSubgroup ? kVectors : kSubgroup, kVectorsOfLane = kVectors / kLanesOfValue;
 const uint kValues = kSubgroup / kLanesOfValue;     // side by side
 const uint kTurns = kKeys * kAhead / kValues;       // values of a lane at a time
+const uint kTogether = 8;                           // parts that are merged at a time
 const uint kPitch = kDim + 4;                       // of a part: sums, largest score, sum of weights
 const uint kCounters = 256;                         // bytes of them before the parts
 
-shared float q[kRows * kDim];
+shared vec4 q[kRows * kVectors];
 shared float own_key[kDim], own_value[kDim];
 shared vec4 mixed_of[kSubgroups * kRows * kVectors];
 shared vec2 softmax_of[kSubgroups * kRows];  // largest score and sum
@@ -74,10 +75,6 @@ vec4 four(uvec4 bits) {
 }
 vec4 low_of(KeyBits k) { return four(k.low); }
 vec4 high_of(KeyBits k) { return kDtype == kF32 ? four(k.high) : four(k.low.zwzw); }
-vec4 vector_of_query(uint r, uint i) {
-  const uint at = r * kDim + 4 * i;
-  return vec4(q[at], q[at + 1], q[at + 2], q[at + 3]);
-}
 // As the cache rounds.
 float rounded(float x) {
   if (kDtype == kF32) return x;
@@ -90,6 +87,13 @@ void main() {
   const uint head = gl_WorkGroupID.x, tile = gl_WorkGroupID.y * kRows, part = gl_WorkGroupID.z;
   const uint position = uint(I32(positions).v[0]);
   const uint in_subgroup = gl_SubgroupInvocationID;
+
+  const Range range = range_of(position, position, position);
+  const uint count = key_count(range) - 1;  // without the token's own
+  const uint of_part = (count + kParts - 1) / kParts, begin = part * of_part;
+  const uint end = min(count, begin + of_part);
+  const uint group = in_subgroup / kLanesOfKey, element = in_subgroup % kLanesOfKey;
+  const uint value_lane = in_subgroup % kLanesOfValue, value_first = in_subgroup / kLanesOfValue;
 
   const uint heads = kRows + (part == 0 ? 2 : 0);
   for (uint i = gl_SubgroupID; i < heads; i += kSubgroups) {
@@ -105,7 +109,7 @@ void main() {
         const uint at = pair_at[k][e];
         const float x = pair_of[k][e];
         if (kind == 0) {
-          q[i * kDim + at] = x * inversesqrt(float(kDim));
+          q[i * kVectors + at / 4][at % 4] = x * inversesqrt(float(kDim));
         } else {
           if (kind == 1) {
             own_key[at] = rounded(x);
@@ -119,24 +123,17 @@ void main() {
   }
   barrier();
 
-  const Range range = range_of(position, position, position);
-  const uint count = key_count(range) - 1;  // without the token's own
-  const uint of_part = (count + kParts - 1) / kParts, begin = part * of_part;
-  const uint end = min(count, begin + of_part);
-  const uint group = in_subgroup / kLanesOfKey, element = in_subgroup % kLanesOfKey;
-  const uint value_lane = in_subgroup % kLanesOfValue, value_first = in_subgroup / kLanesOfValue;
-
   float largest[kRows], sum[kRows];
   vec4 mixed[kRows][kVectorsOfLane];
   const bool has_own = part == 0 && gl_SubgroupID == 0;
   [[unroll]] for (uint r = 0; r < kRows; ++r) {
     float score = 0;
     if (has_own) {
-      for (uint d = in_subgroup; d < kDim; d += kSubgroup) score += q[r * kDim + d] * own_key[d];
+      for (uint d = in_subgroup; d < kDim; d += kSubgroup) score += q[r * kVectors + d / 4][d % 4] * own_key[d];
     }
     score = subgroupAdd(score);
     largest[r] = has_own ? score : kNone;
-    sum[r] = has_own ? 1 : 0;
+    sum[r] = has_own && in_subgroup == 0 ? 1 : 0;
     [[unroll]] for (uint j = 0; j < kVectorsOfLane; ++j) {
       const uint at = 4 * (value_lane + j * kLanesOfValue);
       const bool ours = has_own && value_first == 0;
@@ -162,15 +159,15 @@ void main() {
         value_bits[k][j] = load_value(row, value_lane + j * kLanesOfValue);
       }
     }
-    float weights[kAhead][kRows];
+    float weight[kAhead][kRows];
     [[unroll]] for (uint r = 0; r < kRows; ++r) {
       float scores[kAhead], most = largest[r];
       [[unroll]] for (uint k = 0; k < kAhead; ++k) {
         float score = 0;
         [[unroll]] for (uint j = 0; j < kEach; ++j) {
           const uint i = 2 * (element + j * kLanesOfKey);
-          score += dot(vector_of_query(r, i), low_of(key_bits[k][j])) +
-                   dot(vector_of_query(r, i + 1), high_of(key_bits[k][j]));
+          score += dot(q[r * kVectors + i], low_of(key_bits[k][j])) +
+                   dot(q[r * kVectors + i + 1], high_of(key_bits[k][j]));
         }
         [[unroll]] for (uint apart = 1; apart < kLanesOfKey; apart *= 2) {
           score += subgroupShuffleXor(score, apart);
@@ -178,29 +175,32 @@ void main() {
         scores[k] = base + k * kKeys + group < end ? score : kNone;
         most = max(most, scores[k]);
       }
-      most = subgroupMax(most);
+      [[unroll]] for (uint apart = kLanesOfKey; apart < kSubgroup; apart *= 2) {
+        most = max(most, subgroupShuffleXor(most, apart));
+      }
       const float rescale = scale_to(largest[r], most);
       largest[r] = most;
       float added = 0;
       [[unroll]] for (uint k = 0; k < kAhead; ++k) {
-        weights[k][r] = scale_to(scores[k], most);
-        added += weights[k][r];
+        weight[k][r] = scale_to(scores[k], most);
+        if (element == 0) added += weight[k][r];
       }
-      sum[r] = sum[r] * rescale + subgroupAdd(element == 0 ? added : 0);
+      sum[r] = sum[r] * rescale + added;
       [[unroll]] for (uint j = 0; j < kVectorsOfLane; ++j) mixed[r][j] *= rescale;
     }
     [[unroll]] for (uint k = 0; k < kTurns; ++k) {
       const uint of_key = (k * kValues % kKeys + value_first) * kLanesOfKey;  // a lane that has its weight
       [[unroll]] for (uint r = 0; r < kRows; ++r) {
-        const float weight = subgroupShuffle(weights[k * kValues / kKeys][r], of_key);
+        const float of_value = subgroupShuffle(weight[k * kValues / kKeys][r], of_key);
         [[unroll]] for (uint j = 0; j < kVectorsOfLane; ++j) {
-          mixed[r][j] += weight * four(value_bits[k][j]);
+          mixed[r][j] += of_value * four(value_bits[k][j]);
         }
       }
     }
   }
 
   [[unroll]] for (uint r = 0; r < kRows; ++r) {
+    sum[r] = subgroupAdd(sum[r]);
     if (in_subgroup == 0) softmax_of[gl_SubgroupID * kRows + r] = vec2(largest[r], sum[r]);
     [[unroll]] for (uint j = 0; j < kVectorsOfLane; ++j) {
       vec4 x = mixed[r][j];
@@ -245,7 +245,6 @@ void main() {
   for (uint i = lane(); i < kRows * kVectors; i += lanes()) {
     const uint r = i / kVectors, d = i % kVectors;
     if (tile + r >= kGroup) continue;
-    const uint kTogether = 8;
     float most = kNone, total = 0;
     vec4 x = vec4(0);
     for (uint p = 0; p < kParts; p += kTogether) {

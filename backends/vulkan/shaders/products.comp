@@ -65,9 +65,13 @@ vec4 held_of(uint64_t from, uint h) {
 void main() {
   const uint of_lane = gl_SubgroupInvocationID;
   const uint total = kGated ? outputs0 : outputs0 + outputs1 + outputs2;
-  // Neighbouring tiles go to different workgroups, so that these have equally many.
-  const uint stride = gl_NumWorkGroups.x * kSubgroups * kOutputs;
-  uint first = (gl_SubgroupID * gl_NumWorkGroups.x + gl_WorkGroupID.x) * kOutputs;
+  // Workgroups have equally many tiles, and those of one follow one another.
+  const uint tiles = (total + kOutputs - 1) / kOutputs;
+  const uint each = tiles / gl_NumWorkGroups.x, more = tiles % gl_NumWorkGroups.x;
+  const uint begin = gl_WorkGroupID.x * each + min(gl_WorkGroupID.x, more);
+  const uint end = (begin + each + (gl_WorkGroupID.x < more ? 1 : 0)) * kOutputs;
+  const uint stride = kSubgroups * kOutputs;
+  uint first = (begin + gl_SubgroupID) * kOutputs;
 
   const uint first_token = gl_WorkGroupID.y * kTokens;
   const uint count = active_rows(kCompact, rows, tokens);
@@ -84,7 +88,7 @@ void main() {
 
   uint64_t row[kRows];
   Unit units[kAhead][kRows];
-  if (first < total) {
+  if (first < end) {
     [[unroll]] for (uint r = 0; r < kRows; ++r) row[r] = address_of(row_of(first, r, total));
     [[unroll]] for (uint a = 0; a < kAhead; ++a) {
       [[unroll]] for (uint r = 0; r < kRows; ++r) {
@@ -125,28 +129,28 @@ void main() {
     factor[t] = kNorm ? 1 / sqrt(squares / float(kWidth) + eps) : 1;
   }
 
-  while (first < total) {
+  while (first < end) {
     float sums[kRows][kTokens];
     Carry carry[kRows];
     [[unroll]] for (uint r = 0; r < kRows; ++r) {
       carry[r] = kNoCarry;
       [[unroll]] for (uint t = 0; t < kTokens; ++t) sums[r][t] = 0;
     }
-    for (uint begin = 0; begin < kUnits; begin += kStep) {
+    for (uint unit = 0; unit < kUnits; unit += kStep) {
       Unit now[kAhead][kRows];
       [[unroll]] for (uint a = 0; a < kAhead; ++a) {
         [[unroll]] for (uint r = 0; r < kRows; ++r) now[a][r] = units[a][r];
       }
-      uint next = begin + kStep;
-      bool more = true;
+      uint next = unit + kStep;
+      bool goes_on = true;
       if (next >= kUnits) {  // the next tile of rows
         next = 0;
-        more = first + stride < total;
+        goes_on = first + stride < end;
         [[unroll]] for (uint r = 0; r < kRows; ++r) {
           row[r] = address_of(row_of(first + stride, r, total));
         }
       }
-      if (more) {
+      if (goes_on) {
         [[unroll]] for (uint a = 0; a < kAhead; ++a) {
           [[unroll]] for (uint r = 0; r < kRows; ++r) {
             units[a][r] = load_unit(row[r], min(next + a * kSubgroup + of_lane, kUnits - 1));
@@ -155,7 +159,7 @@ void main() {
       }
       // Without branches, so that one unit's waits are hidden by another's work.
       [[unroll]] for (uint a = 0; a < kAhead; ++a) {
-        const uint along = begin + a * kSubgroup + of_lane, u = min(along, kUnits - 1);
+        const uint along = unit + a * kSubgroup + of_lane, u = min(along, kUnits - 1);
         const uint place = staged_place(u);
         UnitScales unit_scales[kRows];
         [[unroll]] for (uint r = 0; r < kRows; ++r) {

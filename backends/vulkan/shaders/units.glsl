@@ -125,7 +125,7 @@ const uint kRowBytes = kBlocks * 34, kUnits = kRowBytes / 16;
 #define UnitScales vec2  // of the block of its first word, and of its last where that is another
 const float kNoCarry = 0;
 // From bit 0 a unit's first block, from 16 how many of its words are that block's, from 20 how many units before
-// it that block's scale lies; from 24 in which word of this unit a scale lies, if one does, and at 28 in which half.
+// it that block's scale lies; from 24 in which word of this unit a scale lies, if one does, and from 27 at which bit of that.
 shared uint places[kUnits];
 uint unit_place(uint u) {
   const uint word = 4 * u, pair = word / 17, of_pair = word % 17;
@@ -135,13 +135,12 @@ uint unit_place(uint u) {
   const bool high = of_pair >= 1 && of_pair <= 8;
   const uint at = ((high ? 8 : 17) - of_pair) % 17;
   return 2 * pair + (second ? 1 : 0) | min(left, 4) << 16 | before << 20 | (at & 3u) << 24 |
-         (high ? 1u << 28 : 0);
+         (high ? 16u << 27 : 0);
 }
 Unit load_unit(uint64_t row, uint u) { return Words(row).v[u]; }
 float scale_in(Unit unit, uint place) {
   const uvec2 words = (place & 1u << 25) != 0 ? unit.zw : unit.xy;
-  const vec2 halves = unpackHalf2x16((place & 1u << 24) != 0 ? words.y : words.x);
-  return (place & 1u << 28) != 0 ? halves.y : halves.x;
+  return f16_to_float(((place & 1u << 24) != 0 ? words.y : words.x) >> (place >> 27));
 }
 UnitScales scales_of(Unit unit, uint place, inout Carry carry) {
   const float own = scale_in(unit, place);
@@ -154,10 +153,10 @@ UnitScales scales_of(Unit unit, uint place, inout Carry carry) {
 float unit_dot(Unit unit, UnitScales unit_scales, uint u, uint place, uint t, uint64_t from) {
   const uvec4 x = codes[t * kXVectors + u];
   const uint of_first = place >> 16 & 7u, at = t * kBlocks + (place & 0xffffu);
-  const int second = dot4(unit.y, x.y), third = dot4(unit.z, x.z), fourth = dot4(unit.w, x.w);
-  const int upper = (of_first < 2 ? second : 0) + (of_first < 3 ? third : 0) +
-                    (of_first < 4 ? fourth : 0);
-  const int lower = dot4(unit.x, x.x) + second + third + fourth - upper;
+  // Zeros for the first block's; the same for all rows.
+  const uvec3 of_last = uvec3(of_first < 2 ? x.y : 0, of_first < 3 ? x.z : 0, of_first < 4 ? x.w : 0);
+  const int upper = dot4(unit.y, of_last.x) + dot4(unit.z, of_last.y) + dot4(unit.w, of_last.z);
+  const int lower = dot16(unit, x) - upper;
   return unit_scales.x * scales[at] * float(lower) +
          unit_scales.y * scales[of_first < 4 ? at + 1 : at] * float(upper);
 }
