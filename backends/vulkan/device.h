@@ -29,13 +29,12 @@ struct Tuning {
   // products.comp for few tokens, with nodes joined (lowering.h); with integer dot products, also of
   // quantized weights.
   bool joins = false, integer_dots = false;
-  std::uint32_t product_lanes = 1024;      // of a workgroup
-  std::uint32_t product_groups = 128;      // workgroups, at most
-  std::uint32_t product_rows = 2;          // weight rows of a subgroup at a time; even
-  std::uint32_t product_ahead = 1;         // loads of each that a lane has under way
-  std::uint32_t product_ahead_of_one = 2;  // the same, where there are few rows and one is taken
-  bool cooperative = false;                // large products by cooperative matrices
-  std::uint32_t cooperative_rows = 4;      // of those that a subgroup has, by weight rows
+  std::uint32_t product_lanes = 1024;  // of a workgroup
+  std::uint32_t product_groups = 128;  // workgroups, at most
+  std::uint32_t product_rows = 2;      // weight rows of a subgroup at a time; even
+  std::uint32_t product_ahead = 2;  // loads of each that a lane has under way, if registers allow
+  bool cooperative = false;         // large products by cooperative matrices
+  std::uint32_t cooperative_rows = 4;  // of those that a subgroup has, by weight rows
   std::uint32_t cooperative_tokens = 2;
   std::uint32_t tile_lanes_rows = 16;  // the lanes of a matrix tile, by weight rows
   std::uint32_t tile_lanes_tokens = 8;

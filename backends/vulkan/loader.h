@@ -63,6 +63,7 @@ namespace l2a::vulkan {
   X(vkGetDeviceQueue)                  \
   X(vkGetPipelineCacheData)            \
   X(vkGetQueryPoolResults)             \
+  X(vkGetSemaphoreCounterValue)        \
   X(vkMapMemory)                       \
   X(vkQueueSubmit)                     \
   X(vkResetCommandPool)                \

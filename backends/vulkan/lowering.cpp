@@ -4,6 +4,7 @@
 #include <map>
 #include <optional>
 
+#include "backends/vulkan/kernels/attention_one.h"
 #include "backends/vulkan/kernels/finish_heads.h"
 #include "backends/vulkan/kernels/products.h"
 #include "ops/add.h"
@@ -320,7 +321,8 @@ class Lowering {
                   (query->norm != kNoValue && key->norm != kNoValue && query->eps != key->eps))) {
       query.reset();
     }
-    const std::size_t end = query ? query->next : second + 1;
+    std::size_t end = query ? query->next : second + 1;
+    const Attention* attention = query ? attention_of(end, query->last, first, second) : nullptr;
 
     // Products of one type go together, into memory of our own: what lies between nodes may share its own.
     std::vector<const Projection*> parts = {&*key, &*value};
@@ -328,7 +330,7 @@ class Lowering {
     std::vector<Extent> outs;
     for (const Projection* part : parts) {
       const std::size_t bytes = dtype_bytes(Dtype::f32, info(out(part->matmul)).shape.elements());
-      outs.push_back(take((bytes + kAlign - 1) / kAlign * kAlign, i, end - 1));
+      outs.push_back(take((bytes + kAlign - 1) / kAlign * kAlign, i, end));
     }
     std::vector<bool> done(parts.size());
     for (std::size_t p = 0; p < parts.size(); ++p) {
@@ -355,27 +357,78 @@ class Lowering {
     call.sinks = static_cast<std::uint32_t>(append_key->sinks);
     call.key = {outs[0].begin, address(key->bias), address(key->norm)};
     call.value = {outs[1].begin, address(value->bias), 0};
+    if (query) {
+      call.query = {outs[2].begin, address(query->bias), address(query->norm)};
+      call.query_heads = static_cast<std::uint32_t>(info(out(query->last)).shape[1]);
+    }
     const ValueId table = key->table, positions = in(first, KvAppend::kPositions);
     const ValueId keys = out(first), values = out(second);
     Step step{key->last, {}, {table, positions}, {keys, values}, outs};
-    ValueId query_out = kNoValue;
-    if (query) {
-      query_out = out(query->last);
-      call.query = {outs[2].begin, address(query->bias), address(query->norm)};
-      call.query_heads = static_cast<std::uint32_t>(info(query_out).shape[1]);
-      step.writes.push_back(query_out);
-    }
-    step.record = [=, places = &places_](Recorder& recorder) {
-      FinishHeads placed = call;
-      placed.table = places->address(table);
-      placed.positions = places->address(positions);
-      placed.keys = places->address(keys);
-      placed.values = places->address(values);
-      if (query_out != kNoValue) placed.query_out = places->address(query_out);
-      record_finish_heads(recorder, placed);
+    const auto place = [=, places = &places_](FinishHeads& heads) {
+      heads.table = places->address(table);
+      heads.positions = places->address(positions);
+      heads.keys = places->address(keys);
+      heads.values = places->address(values);
     };
+    AttentionOne one;
+    if (attention != nullptr) one = {call, attention->options};
+    if (attention != nullptr && attention_one_fits(*device_, one) && address(keys) % 16 == 0 &&
+        address(values) % 16 == 0 && address(out(end)) % 16 == 0) {
+      const Extent counted = parts_of(attention_one_bytes(device_->tuning(), one));
+      one.parts = counted.begin;
+      const ValueId y = out(end);
+      step.node = end;
+      step.writes.push_back(y);
+      step.own_writes.push_back(counted);
+      step.record = [=, places = &places_](Recorder& recorder) {
+        AttentionOne placed = one;
+        place(placed.heads);
+        placed.y = places->address(y);
+        record_attention_one(recorder, placed);
+      };
+      ++end;
+    } else {
+      const ValueId query_out = query ? out(query->last) : kNoValue;
+      if (query) step.writes.push_back(query_out);
+      step.record = [=, places = &places_](Recorder& recorder) {
+        FinishHeads placed = call;
+        place(placed);
+        if (query_out != kNoValue) placed.query_out = places->address(query_out);
+        record_finish_heads(recorder, placed);
+      };
+    }
     lowered_.steps.push_back(std::move(step));
     return end - i;
+  }
+
+  // Node i, if it is the attention of all tokens with these queries and nothing but the two caches.
+  const Attention* attention_of(std::size_t i, std::size_t query, std::size_t append_key,
+                                std::size_t append_value) const {
+    const auto* attention = op<Attention>(i);
+    const auto reads = [&](Attention::Input input, std::size_t producer) {
+      return in_root(i, input) == out_root(producer) &&
+             address(in(i, input)) == address(out(producer)) &&
+             info(in(i, input)).shape == info(out(producer)).shape;
+    };
+    if (attention == nullptr || !feeds_only(query, i, Attention::kQuery) ||
+        !reads(Attention::kKeys, append_key) || !reads(Attention::kValues, append_value) ||
+        in_root(i, Attention::kPositions) != in_root(append_key, KvAppend::kPositions)) {
+      return nullptr;
+    }
+    for (const auto absent :
+         {Attention::kFreshKeys, Attention::kFreshValues, Attention::kWideRows, Attention::kRows}) {
+      if (in(i, absent) != kNoValue) return nullptr;
+    }
+    return attention;
+  }
+
+  // Memory of our own that attentions leave as they found it, with zeros where they count.
+  Extent parts_of(std::size_t bytes) {
+    if (parts_ == nullptr || parts_->bytes() < bytes) {
+      lowered_.memory.push_back(std::make_unique<Memory>(device_, bytes, Memory::Kind::device));
+      parts_ = lowered_.memory.back().get();
+    }
+    return {parts_->address(), parts_->address() + bytes};
   }
 
   struct Slot {
@@ -391,6 +444,7 @@ class Lowering {
   std::map<NodeId, std::size_t> index_;
   std::map<ValueId, std::size_t> left_;  // norms, by their root, that products apply
   std::vector<Slot> slots_;
+  const Memory* parts_ = nullptr;
   Lowered lowered_;
 };
 

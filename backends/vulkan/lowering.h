@@ -5,8 +5,8 @@
 //   rms_norm                                     products apply it to what they read
 //   matmul, add                                  the addend is added by the product
 //   matmul, matmul, silu_mul                     gate and up rows together, and their silu_mul
-//   the projections of an attention, their       one product of all with the same type; then finish_heads
-//   biases, head norms, rope and kv_append
+//   the projections of an attention, their       one product of all with the same type; then finish_heads or,
+//   biases, head norms, rope and kv_append       of one token and all keys or a window, the attention itself
 //
 // A run is joined when nothing else reads what lies between its nodes, and when what it writes does not lie
 // where it still reads. So that the latter is rare, what only one product reads is moved to memory of its own.

@@ -65,6 +65,7 @@ class VulkanExecutable final : public Executable {
         places_(*graph_, bindings_),
         lowered_(lower(shared_->device, *graph_, nodes_, places_)),
         recorder_(shared_->device, shared_->pipelines, rows_uses()) {
+    for (const auto& memory : lowered_.memory) shared_->transfers.zero(*memory);
     std::size_t workspace = 0;
     for (const NodeId id : nodes_) {
       const Node& node = graph_->node(id);

@@ -36,6 +36,7 @@ pre { white-space: pre-wrap; border-left: 3px solid var(--line); padding-left: .
 svg { width: 100%; height: auto; margin: .5rem 0; font-size: 12px; }
 svg text { fill: var(--dim); } svg .grid { stroke: var(--line); }
 .key { display: inline-block; width: .8em; height: .8em; border-radius: 2px; margin: 0 .4em 0 1em; }
+.key:first-child { margin-left: 0; }
 .scroll { overflow-x: auto; }
 </style>
 </head>
@@ -199,7 +200,7 @@ class Page {
 
   // Bars, those of an op together, in milliseconds.
   void times(const char* title, OpTimes ComparedBackend::*phase) {
-    constexpr double kWidth = 720, kLeft = 150, kRight = 90, kBar = 11, kGap = 8;
+    constexpr double kWidth = 720, kLeft = 150, kRight = 90, kBar = 15, kGap = 10;
     const std::vector<std::string> ops = timed_ops(comparison_, phase);
     double longest = 0;
     for (const ComparedBackend& backend : comparison_.backends) {
@@ -224,7 +225,7 @@ class Page {
         const double y = top + kBar * static_cast<double>(i);
         out_ << "<rect x=\"" << kLeft << "\" y=\"" << y << "\" width=\"" << std::max(length, 0.5)
              << "\" height=\"" << kBar - 1 << "\" fill=\"" << colour(i) << "\"/><text x=\""
-             << kLeft + length + 6 << "\" y=\"" << y + kBar - 2 << "\">" << fixed(1e3 * seconds, 3)
+             << kLeft + length + 6 << "\" y=\"" << y + kBar - 4 << "\">" << fixed(1e3 * seconds, 3)
              << " ms</text>\n";
       }
     }

@@ -35,12 +35,9 @@ Plan plan_for(const Call& call) {
     plan.tile = std::min(plan.tile, std::max(tuning.attention_rows / 2, 1u));
   const std::uint32_t groups = ceil_div(queries, plan.tile) * key_heads;
   const std::int64_t window = call.attributes<Attention>().options.window;
-  auto most = static_cast<std::uint64_t>(keys.shape[0]);
-  if (window > 0 && !call.present(Attention::kWideRows)) {
-    most = std::min(most, static_cast<std::uint64_t>(window) + row_count(query));
-  }
-  plan.parts = std::clamp(std::min(tuning.attention_groups / groups, kMostParts), 1u,
-                          std::max(ceil_div(most, kKeysOfPart), 1u));
+  const bool windowed = window > 0 && !call.present(Attention::kWideRows);
+  plan.parts =
+      attention_parts(tuning, groups, keys.shape[0], windowed ? window + row_count(query) : 0);
   return plan;
 }
 
@@ -125,6 +122,13 @@ bool supports(const Graph& graph, const Node& node) {
 }
 
 }  // namespace
+
+std::uint32_t attention_parts(const Tuning& tuning, std::uint32_t groups, std::int64_t capacity,
+                              std::int64_t window) {
+  const auto most = static_cast<std::uint64_t>(window > 0 ? std::min(window, capacity) : capacity);
+  return std::clamp(std::min(tuning.attention_groups / groups, kMostParts), 1u,
+                    std::max(ceil_div(most, kKeysOfPart), 1u));
+}
 
 const Kernel kAttention = {Attention::kName, record, workspace_bytes, supports};
 

@@ -12,13 +12,9 @@ void record_finish_heads(Recorder& recorder, const FinishHeads& call) {
   } push{query.x,     key.x,       value.x,       query.bias,     key.bias,       value.bias,
          query.norm,  key.norm,    call.table,    call.positions, call.query_out, call.keys,
          call.values, call.tokens, call.capacity, call.sinks,     call.eps};
-  const auto bits = [](VkDeviceAddress a, VkDeviceAddress b, VkDeviceAddress c) {
-    return (a != 0 ? 1u : 0u) | (b != 0 ? 2u : 0u) | (c != 0 ? 4u : 0u);
-  };
   recorder.dispatch("finish_heads", recorder.tuning().subgroup,
                     {call.dim, call.query_heads, call.key_heads, call.half ? 1u : 0u,
-                     static_cast<std::uint32_t>(call.cache), bits(query.bias, key.bias, value.bias),
-                     bits(query.norm, key.norm, 0)},
+                     static_cast<std::uint32_t>(call.cache), call.biases(), call.norms()},
                     push, {.x = call.query_heads + 2 * call.key_heads, .y = call.tokens});
 }
 

@@ -20,6 +20,15 @@ struct FinishHeads {
   VkDeviceAddress positions = 0, query_out = 0, keys = 0, values = 0;
   Dtype cache = Dtype::f32;  // not quantized
   std::uint32_t capacity = 0, sinks = 0;
+
+  // By bit, whether queries, keys and values have one.
+  std::uint32_t biases() const { return bits(query.bias, key.bias, value.bias); }
+  std::uint32_t norms() const { return bits(query.norm, key.norm, value.norm); }
+
+ private:
+  static std::uint32_t bits(VkDeviceAddress a, VkDeviceAddress b, VkDeviceAddress c) {
+    return (a != 0 ? 1u : 0u) | (b != 0 ? 2u : 0u) | (c != 0 ? 4u : 0u);
+  }
 };
 void record_finish_heads(Recorder& recorder, const FinishHeads& call);
 

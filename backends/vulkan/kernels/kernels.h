@@ -17,6 +17,11 @@ inline std::string shader_for(std::string_view family, Dtype dtype) {
   return concat(family, "_", dtype_name(dtype));
 }
 
+// How many parts the keys of an attention of `groups` workgroups are split into, so that the device has enough
+// of them. window 0: all keys are seen.
+std::uint32_t attention_parts(const Tuning& tuning, std::uint32_t groups, std::int64_t capacity,
+                              std::int64_t window);
+
 // Whether rows of `width` floats at all these addresses can be loaded four values at a time.
 template <class... Addresses>
 std::uint32_t vector_rows(std::uint32_t width, Addresses... addresses) {

@@ -23,9 +23,14 @@ std::uint32_t staged_bytes(Dtype dtype, std::uint32_t width) {
   return codes + width / 32 * (has_minimum ? 12 : 4);
 }
 
-// Sums over the workgroup, and of q8_0 where the units of a row belong.
+// For sums of a token's squares.
+std::uint32_t squares_bytes(const Tuning& tuning) {
+  return tuning.product_lanes / tuning.subgroup * 4;
+}
+
+// Of q8_0 where the units of a row belong; and what compilers may want.
 std::uint32_t other_shared(Dtype dtype, std::uint32_t width) {
-  return 512 + (dtype == Dtype::q8_0 ? width / 32 * 34 / 4 : 0);
+  return 256 + (dtype == Dtype::q8_0 ? width / 32 * 34 / 4 : 0);
 }
 
 }  // namespace
@@ -41,7 +46,7 @@ ProductsFit products_fit(const Device& device, Dtype dtype, std::uint32_t width,
   const std::uint32_t all = device.physical().properties.limits.maxComputeSharedMemorySize;
   if (all <= other) return {};
   const std::uint32_t shared = all - other;
-  const std::uint32_t each = staged_bytes(dtype, width);
+  const std::uint32_t each = staged_bytes(dtype, width) + squares_bytes(device.tuning());
   ProductsFit fit{std::bit_ceil(tokens), true};
   while (fit.tokens > 1 && fit.tokens * each > shared) fit.tokens /= 2;
   if (fit.tokens * each > shared) {
@@ -74,13 +79,12 @@ void record_products(Recorder& recorder, const Products& call) {
   const std::uint32_t share = fit.tokens > 2 && tuning.product_lanes >= 2 * tuning.subgroup ? 2 : 1;
   const std::uint32_t lanes = tuning.product_lanes / share, groups = tuning.product_groups * share;
   const std::uint32_t subgroups = lanes / tuning.subgroup;
-  // As many subgroups as the device holds take one row each, if there are no more; of many tokens there
-  // is less room in registers.
+  // As many subgroups as the device holds take one row each, if there are no more.
   const bool few = total <= groups * subgroups && !call.gated;
   const std::uint32_t rows = few ? 1 : tuning.product_rows;
-  const std::uint32_t ahead = fit.tokens > 2 ? 1
-                              : few          ? tuning.product_ahead_of_one
-                                             : tuning.product_ahead;
+  // Of many tokens, and where a lane loads several vectors of each row, there is less room in registers.
+  const bool one_vector = !dtype_info(call.dtype).quantized || call.dtype == Dtype::q8_0;
+  const std::uint32_t ahead = fit.tokens <= 2 && (few || one_vector) ? tuning.product_ahead : 1;
   const std::uint32_t outputs = call.gated ? rows / 2 : rows;
   const auto flag = [](bool set) { return set ? 1u : 0u; };
   recorder.dispatch(shader_for("products", call.dtype), lanes,
@@ -88,7 +92,7 @@ void record_products(Recorder& recorder, const Products& call) {
                      flag(call.norm != 0), flag(call.gated), flag(call.addend != 0),
                      flag(fit.stages), fit.stages ? ceil_div(call.width / 4, lanes) : 1},
                     push,
-                    {.x = std::min(ceil_div(total, std::uint64_t{outputs} * subgroups), groups),
+                    {.x = std::min(ceil_div(total, outputs), groups),
                      .y = ceil_div(call.tokens, fit.tokens),
                      .rows = call.rows_id,
                      .tile = fit.tokens});

@@ -4,6 +4,7 @@
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
 shared uvec2 best_of_subgroup[64];
+const uint kTogether = 8;  // vectors that a lane loads together: one workgroup waits long for a vocabulary
 layout(constant_id = 2) const bool kAligned = true;
 layout(push_constant, scalar) uniform Push {
   uint64_t x, y;
@@ -19,13 +20,19 @@ uint ordered(float value) {
 void main() {
   const uint64_t row = x + uint64_t(gl_WorkGroupID.y) * (width * 4);
   uint best = 0, index = width - 1;  // of a row of NaN the last
-  for (uint i = lane(); 4 * i < width; i += lanes()) {
-    const vec4 values = load4(row, i, width, kAligned);
-    [[unroll]] for (uint e = 0; e < 4; ++e) {
-      const uint key = 4 * i + e < width ? ordered(values[e]) : 0;
-      if (key > best) {
-        best = key;
-        index = 4 * i + e;
+  for (uint first = lane(); 4 * first < width; first += kTogether * lanes()) {
+    vec4 values[kTogether];
+    [[unroll]] for (uint a = 0; a < kTogether; ++a) {
+      values[a] = load4(row, min(first + a * lanes(), (width - 1) / 4), width, kAligned);
+    }
+    [[unroll]] for (uint a = 0; a < kTogether; ++a) {
+      const uint at = 4 * (first + a * lanes());
+      [[unroll]] for (uint e = 0; e < 4; ++e) {
+        const uint key = at + e < width ? ordered(values[a][e]) : 0;
+        if (key > best) {
+          best = key;
+          index = at + e;
+        }
       }
     }
   }

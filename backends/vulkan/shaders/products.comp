@@ -7,15 +7,14 @@
 //
 // A workgroup brings its activations to shared memory, normalised and rounded (units.glsl), and keeps them for
 // all its rows: there are few workgroups, of many lanes, so that this is done seldom. A subgroup takes kRows
-// rows at a time: its lanes stride over their units, kAhead of each row in one step, and their sums meet at the
-// end. The units of a step are loaded before those of the step before are used, and the first while the
-// activations are on their way: memory is never idle.
+// rows at a time, which share what is read of the activations: its lanes stride over their units, and their
+// sums meet at the end. The next kAhead units of each row are loaded before the last ones are used, also across
+// rows, and the first while the activations are on their way: memory is never idle.
 #version 460
 #extension GL_EXT_spirv_intrinsics : require
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
 #include "convert.glsl"
-#include "reduce.glsl"
 #include "weights.glsl"
 layout(constant_id = 3) const uint kWidth = 256;
 layout(constant_id = 4) const uint kRows = 2;
@@ -35,7 +34,8 @@ layout(push_constant, scalar) uniform Push {
 };
 const uint kOutputs = kGated ? kRows / 2 : kRows;
 
-const uint kStep = kAhead * kSubgroup;
+const uint kStep = kAhead * kSubgroup, kSubgroups = gl_WorkGroupSize.x / kSubgroup;
+shared float squares_of[kNorm ? kTokens * kSubgroups : 1];
 
 // Of the tile of rows that begins at `first`: which weight each is of, and its number there. Past the end, the
 // last row again: its sum is not kept.
@@ -57,28 +57,21 @@ uint64_t address_of(Row row) {
          uint64_t(row.n) * kRowBytes;
 }
 
+// What a lane has of a token, or of a norm's weights.
+vec4 held_of(uint64_t from, uint h) {
+  return F32x4(from).v[min(lane() + h * lanes(), kWidth / 4 - 1)];
+}
+
 void main() {
-  const uint of_lane = gl_SubgroupInvocationID, subgroups = lanes() / kSubgroup;
+  const uint of_lane = gl_SubgroupInvocationID;
   const uint total = kGated ? outputs0 : outputs0 + outputs1 + outputs2;
-  const uint stride = gl_NumWorkGroups.x * subgroups * kOutputs;
-  uint first = (gl_WorkGroupID.x * subgroups + gl_SubgroupID) * kOutputs;
-  uint64_t row[kRows];
-  Unit units[kAhead][kRows];
-  uint place[kAhead];
-  [[unroll]] for (uint a = 0; a < kAhead; ++a) {
-    place[a] = unit_place(min(of_lane + a * kSubgroup, kUnits - 1));
-  }
-  if (first < total) {
-    [[unroll]] for (uint r = 0; r < kRows; ++r) {
-      row[r] = address_of(row_of(first, r, total));
-    }
-    [[unroll]] for (uint a = 0; a < kAhead; ++a) {
-      [[unroll]] for (uint r = 0; r < kRows; ++r) {
-        units[a][r] = load_unit(row[r], min(of_lane + a * kSubgroup, kUnits - 1), place[a]);
-      }
-    }
-  }
-  stage_places();
+  // Workgroups have equally many tiles, and those of one follow one another.
+  const uint tiles = (total + kOutputs - 1) / kOutputs;
+  const uint each = tiles / gl_NumWorkGroups.x, more = tiles % gl_NumWorkGroups.x;
+  const uint begin = gl_WorkGroupID.x * each + min(gl_WorkGroupID.x, more);
+  const uint end = (begin + each + (gl_WorkGroupID.x < more ? 1 : 0)) * kOutputs;
+  const uint stride = kSubgroups * kOutputs;
+  uint first = (begin + gl_SubgroupID) * kOutputs;
 
   const uint first_token = gl_WorkGroupID.y * kTokens;
   const uint count = active_rows(kCompact, rows, tokens);
@@ -86,76 +79,102 @@ void main() {
   [[unroll]] for (uint t = 0; t < kTokens; ++t) {
     from[t] = x + uint64_t(min(first_token + t, count - 1)) * (kWidth * 4);
   }
-  // All that a lane needs is loaded together.
-  const uint vectors = kWidth / 4;
-  vec4 weights[kHeld];
+  // Ahead of the weights, which would have it wait behind them.
+  vec4 held[kHeld], weights[kHeld];
+  [[unroll]] for (uint h = 0; h < kHeld; ++h) held[h] = held_of(from[0], h);
   if (kNorm) {
-    [[unroll]] for (uint h = 0; h < kHeld; ++h) {
-      weights[h] = F32x4(norm).v[min(lane() + h * lanes(), vectors - 1)];
+    [[unroll]] for (uint h = 0; h < kHeld; ++h) weights[h] = held_of(norm, h);
+  }
+
+  uint64_t row[kRows];
+  Unit units[kAhead][kRows];
+  if (first < end) {
+    [[unroll]] for (uint r = 0; r < kRows; ++r) row[r] = address_of(row_of(first, r, total));
+    [[unroll]] for (uint a = 0; a < kAhead; ++a) {
+      [[unroll]] for (uint r = 0; r < kRows; ++r) {
+        units[a][r] = load_unit(row[r], min(of_lane + a * kSubgroup, kUnits - 1));
+      }
     }
   }
+  stage_places();
+
+  // The factor of a norm is the same for the whole row, so that sums get it, and not what is staged: that need
+  // not wait for it.
   for (uint t = 0; t < kTokens; ++t) {
-    vec4 held[kHeld];
+    float squares = 0;
     [[unroll]] for (uint h = 0; h < kHeld; ++h) {
-      held[h] = F32x4(from[t]).v[min(lane() + h * lanes(), vectors - 1)];
+      const vec4 now = held[h];
+      if (t + 1 < kTokens) held[h] = held_of(from[t + 1], h);
+      const uint i = lane() + h * lanes();
+      if (i < kWidth / 4) {
+        squares += dot(now, now);
+        stage(t, i, kNorm ? now * weights[h] : now);
+      }
     }
     if (kNorm) {
-      float squares = 0;
-      [[unroll]] for (uint h = 0; h < kHeld; ++h) {
-        squares += lane() + h * lanes() < vectors ? dot(held[h], held[h]) : 0;
-      }
-      const float scale = 1 / sqrt(sum_over_workgroup(squares) / float(kWidth) + eps);
-      [[unroll]] for (uint h = 0; h < kHeld; ++h) held[h] *= scale * weights[h];
-    }
-    [[unroll]] for (uint h = 0; h < kHeld; ++h) {
-      if (lane() + h * lanes() < vectors) stage(t, lane() + h * lanes(), held[h]);
+      squares = subgroupAdd(squares);
+      if (subgroupElect()) squares_of[t * kSubgroups + gl_SubgroupID] = squares;
     }
   }
   barrier();
+  float factor[kTokens];
+  [[unroll]] for (uint t = 0; t < kTokens; ++t) {
+    float squares = 0;
+    if (kNorm) {
+      for (uint i = of_lane; i < kSubgroups; i += kSubgroup) {
+        squares += squares_of[t * kSubgroups + i];
+      }
+      squares = subgroupAdd(squares);
+    }
+    factor[t] = kNorm ? 1 / sqrt(squares / float(kWidth) + eps) : 1;
+  }
 
-  while (first < total) {
+  while (first < end) {
     float sums[kRows][kTokens];
+    Carry carry[kRows];
     [[unroll]] for (uint r = 0; r < kRows; ++r) {
+      carry[r] = kNoCarry;
       [[unroll]] for (uint t = 0; t < kTokens; ++t) sums[r][t] = 0;
     }
-    for (uint u = of_lane; u - of_lane < kUnits; u += kStep) {
+    for (uint unit = 0; unit < kUnits; unit += kStep) {
       Unit now[kAhead][kRows];
-      uint place_now[kAhead];
       [[unroll]] for (uint a = 0; a < kAhead; ++a) {
-        place_now[a] = place[a];
         [[unroll]] for (uint r = 0; r < kRows; ++r) now[a][r] = units[a][r];
       }
-      uint next = u + kStep;
-      bool more = true;
-      if (next - of_lane >= kUnits) {  // the next tile of rows
-        next = of_lane;
-        more = first + stride < total;
+      uint next = unit + kStep;
+      bool goes_on = true;
+      if (next >= kUnits) {  // the next tile of rows
+        next = 0;
+        goes_on = first + stride < end;
         [[unroll]] for (uint r = 0; r < kRows; ++r) {
           row[r] = address_of(row_of(first + stride, r, total));
         }
       }
-      if (more) {
+      if (goes_on) {
         [[unroll]] for (uint a = 0; a < kAhead; ++a) {
-          const uint at = min(next + a * kSubgroup, kUnits - 1);
-          place[a] = staged_place(at);
           [[unroll]] for (uint r = 0; r < kRows; ++r) {
-            units[a][r] = load_unit(row[r], at, place[a]);
+            units[a][r] = load_unit(row[r], min(next + a * kSubgroup + of_lane, kUnits - 1));
           }
         }
       }
+      // Without branches, so that one unit's waits are hidden by another's work.
       [[unroll]] for (uint a = 0; a < kAhead; ++a) {
-        const uint at = min(u + a * kSubgroup, kUnits - 1);
-        const bool inside = u + a * kSubgroup < kUnits;
+        const uint along = unit + a * kSubgroup + of_lane, u = min(along, kUnits - 1);
+        const uint place = staged_place(u);
+        UnitScales unit_scales[kRows];
+        [[unroll]] for (uint r = 0; r < kRows; ++r) {
+          unit_scales[r] = scales_of(now[a][r], place, carry[r]);
+        }
         [[unroll]] for (uint t = 0; t < kTokens; ++t) {
           [[unroll]] for (uint r = 0; r < kRows; ++r) {
-            const float product = unit_dot(now[a][r], at, place_now[a], t, from[t]);
-            sums[r][t] += inside ? product : 0;
+            const float product = unit_dot(now[a][r], unit_scales[r], u, place, t, from[t]);
+            sums[r][t] += along < kUnits ? product : 0;
           }
         }
       }
     }
     [[unroll]] for (uint r = 0; r < kRows; ++r) {
-      [[unroll]] for (uint t = 0; t < kTokens; ++t) sums[r][t] = subgroupAdd(sums[r][t]);
+      [[unroll]] for (uint t = 0; t < kTokens; ++t) sums[r][t] = subgroupAdd(sums[r][t]) * factor[t];
     }
     if (of_lane == 0) {
       [[unroll]] for (uint r = 0; r < kOutputs; ++r) {

@@ -11,6 +11,12 @@
 #define FLOAT_UNITS
 #endif
 
+#if !defined(WEIGHT_q8_0)  // scales need not pass between units
+#define Carry uint
+#define UnitScales uint
+const uint kNoCarry = 0;
+#endif
+
 // Sixteen bytes that are aligned.
 layout(buffer_reference, scalar, buffer_reference_align = 16) buffer Words { uvec4 v[]; };
 
@@ -22,7 +28,7 @@ layout(constant_id = 11) const bool kStaged = true;  // else activations are rea
 shared vec4 staged[kStaged ? kTokens * kWidth / 4 : 1];
 
 #define Unit uvec4
-Unit load_unit(uint64_t row, uint u, uint place) { return Words(row).v[u]; }
+Unit load_unit(uint64_t row, uint u) { return Words(row).v[u]; }
 vec4 unit_values(Unit unit, uint i) {
 #if defined(WEIGHT_f32)
   return uintBitsToFloat(unit);
@@ -37,7 +43,7 @@ vec4 unit_values(Unit unit, uint i) {
 #endif
 }
 // `from` is the token's row in memory.
-float unit_dot(Unit unit, uint u, uint place, uint t, uint64_t from) {
+float unit_dot(Unit unit, UnitScales unit_scales, uint u, uint place, uint t, uint64_t from) {
   float sum = 0;
   [[unroll]] for (uint i = 0; i < kUnitValues / 4; ++i) {
     const uint at = u * (kUnitValues / 4) + i;
@@ -108,37 +114,51 @@ int dot16(uvec4 a, uvec4 b) { return dot4(a.x, b.x) + dot4(a.y, b.y) + dot4(a.z,
 #if defined(WEIGHT_q8_0)
 
 // Sixteen bytes of the row as it is. Every word of it belongs to one block, whose scale meets a zero: of 17
-// words nine are the first block's. Where the words of each unit belong is worked out once, in `places`.
+// words nine are the first block's. Where the words of each unit belong is worked out once, in `places`. The
+// scale of its first block lies in it or in one of the two units before, which other lanes have, or had in the
+// step before: loading it would cost as much as loading the unit.
 #define UNITS_HAVE_PLACES
+#define UNITS_PASS_SCALES
 const uint kRowBytes = kBlocks * 34, kUnits = kRowBytes / 16;
-struct Unit {
-  uvec4 words;
-  uint first_scale, last_scale;  // of the block of its first word, and of its last; f16
-};
-shared uint places[kUnits];  // a unit's first block, and at bit 16 how many of its words are that block's
+#define Unit uvec4
+#define Carry float
+#define UnitScales vec2  // of the block of its first word, and of its last where that is another
+const float kNoCarry = 0;
+// From bit 0 a unit's first block, from 16 how many of its words are that block's, from 20 how many units before
+// it that block's scale lies; from 24 in which word of this unit a scale lies, if one does, and from 27 at which bit of that.
+shared uint places[kUnits];
 uint unit_place(uint u) {
   const uint word = 4 * u, pair = word / 17, of_pair = word % 17;
-  const uint left = (of_pair < 9 ? 9 : 17) - of_pair;
-  return 2 * pair + (of_pair < 9 ? 0 : 1) | min(left, 4) << 16;
+  const bool second = of_pair >= 9;
+  const uint left = (second ? 17 : 9) - of_pair;
+  const uint before = (of_pair - (second ? 8 : 0) + 3) / 4;
+  const bool high = of_pair >= 1 && of_pair <= 8;
+  const uint at = ((high ? 8 : 17) - of_pair) % 17;
+  return 2 * pair + (second ? 1 : 0) | min(left, 4) << 16 | before << 20 | (at & 3u) << 24 |
+         (high ? 16u << 27 : 0);
 }
-Unit load_unit(uint64_t row, uint u, uint place) {
-  const uint first = (place & 0xffffu) * 34;
-  Unit unit;
-  unit.words = Words(row).v[u];
-  unit.first_scale = uint(U16(row + first).v[0]);
-  unit.last_scale = uint(U16(row + (place >> 16 < 4 ? first + 34 : first)).v[0]);
-  return unit;
+Unit load_unit(uint64_t row, uint u) { return Words(row).v[u]; }
+float scale_in(Unit unit, uint place) {
+  const uvec2 words = (place & 1u << 25) != 0 ? unit.zw : unit.xy;
+  return f16_to_float(((place & 1u << 24) != 0 ? words.y : words.x) >> (place >> 27));
 }
-float unit_dot(Unit unit, uint u, uint place, uint t, uint64_t from) {
+UnitScales scales_of(Unit unit, uint place, inout Carry carry) {
+  const float own = scale_in(unit, place);
+  const uint before = place >> 20 & 3u, lane = gl_SubgroupInvocationID;
+  const uint of = lane - before & kSubgroup - 1;
+  const float now = subgroupShuffle(own, of), earlier = subgroupShuffle(carry, of);
+  carry = own;
+  return vec2(lane < before ? earlier : now, (place >> 16 & 7u) < 4 ? own : 0);
+}
+float unit_dot(Unit unit, UnitScales unit_scales, uint u, uint place, uint t, uint64_t from) {
   const uvec4 x = codes[t * kXVectors + u];
-  const uint of_first = place >> 16, at = t * kBlocks + (place & 0xffffu);
-  const int second = dot4(unit.words.y, x.y), third = dot4(unit.words.z, x.z);
-  const int fourth = dot4(unit.words.w, x.w);
-  const int upper = (of_first < 2 ? second : 0) + (of_first < 3 ? third : 0) +
-                    (of_first < 4 ? fourth : 0);
-  const int lower = dot4(unit.words.x, x.x) + second + third + fourth - upper;
-  return f16_to_float(unit.first_scale) * scales[at] * float(lower) +
-         f16_to_float(unit.last_scale) * scales[of_first < 4 ? at + 1 : at] * float(upper);
+  const uint of_first = place >> 16 & 7u, at = t * kBlocks + (place & 0xffffu);
+  // Zeros for the first block's; the same for all rows.
+  const uvec3 of_last = uvec3(of_first < 2 ? x.y : 0, of_first < 3 ? x.z : 0, of_first < 4 ? x.w : 0);
+  const int upper = dot4(unit.y, of_last.x) + dot4(unit.z, of_last.y) + dot4(unit.w, of_last.z);
+  const int lower = dot16(unit, x) - upper;
+  return unit_scales.x * scales[at] * float(lower) +
+         unit_scales.y * scales[of_first < 4 ? at + 1 : at] * float(upper);
 }
 
 #elif defined(WEIGHT_q4_k) || defined(WEIGHT_q5_k)
@@ -151,7 +171,7 @@ struct Unit {
   uvec4 fifths;
 #endif
 };
-Unit load_unit(uint64_t row, uint u, uint place) {
+Unit load_unit(uint64_t row, uint u) {
   const uint64_t block = row + (u >> 3) * kBlockBytes;
   Unit unit;
   unit.head = Words(block).v[0];
@@ -161,7 +181,7 @@ Unit load_unit(uint64_t row, uint u, uint place) {
 #endif
   return unit;
 }
-float unit_dot(Unit unit, uint u, uint place, uint t, uint64_t from) {
+float unit_dot(Unit unit, UnitScales unit_scales, uint u, uint place, uint t, uint64_t from) {
   uvec4 low_codes = unit.nibbles & 0x0f0f0f0fu, high_codes = unit.nibbles >> 4 & 0x0f0f0f0fu;
 #if defined(WEIGHT_q5_k)
   const uvec4 fifths = unit.fifths >> (u & 6u);
@@ -198,7 +218,7 @@ struct Unit {
   bool odd;
   uint low_scales, high_scales, scale;  // two bytes of scales, of halves, for each sub-block; f16
 };
-Unit load_unit(uint64_t row, uint u, uint place) {
+Unit load_unit(uint64_t row, uint u) {
   const uint64_t block = row + (u >> 3) * 210;
   const uint upper = u >> 2 & 1u, group = u >> 1 & 1u;
   Unit unit;
@@ -220,7 +240,7 @@ uvec4 realigned(bool odd, uvec4 a, uint last) {
                      straddling(a.w, last))
              : a;
 }
-float unit_dot(Unit unit, uint u, uint place, uint t, uint64_t from) {
+float unit_dot(Unit unit, UnitScales unit_scales, uint u, uint place, uint t, uint64_t from) {
   const uint group = u >> 1 & 1u, half_ = u & 1u;
   const uvec4 nibbles = realigned(unit.odd, unit.nibbles, unit.last_nibbles);
   const uvec4 bits = realigned(unit.odd, unit.bits, unit.last_bits) >> (2 * group);
@@ -251,8 +271,8 @@ const uint kChunkBytes = 24;
 #endif
 const uint kRowBytes = kBlocks * kChunkBytes, kUnits = kBlocks;
 #define Unit Chunk
-Unit load_unit(uint64_t row, uint u, uint place) { return load_chunk(row, u, kWidth); }
-float unit_dot(Unit unit, uint u, uint place, uint t, uint64_t from) {
+Unit load_unit(uint64_t row, uint u) { return load_chunk(row, u, kWidth); }
+float unit_dot(Unit unit, UnitScales unit_scales, uint u, uint place, uint t, uint64_t from) {
   const uint at = t * kXVectors + 2 * u, of_scale = t * kBlocks + u;
   const uvec4 low = uvec4(unit.q[0], unit.q[1], unit.q[2], unit.q[3]);
   const uvec4 high = uvec4(unit.q[4], unit.q[5], unit.q[6], unit.q[7]);
@@ -267,6 +287,9 @@ float unit_dot(Unit unit, uint u, uint place, uint t, uint64_t from) {
 #endif
 #endif
 
+#if !defined(UNITS_PASS_SCALES)
+UnitScales scales_of(Unit unit, uint place, inout Carry carry) { return 0; }
+#endif
 #if defined(UNITS_HAVE_PLACES)
 void stage_places() {
   for (uint u = lane(); u < kUnits; u += lanes()) places[u] = unit_place(u);
