@@ -55,8 +55,6 @@ TEST_CASE("nodes that are joined on a GPU compute on Vulkan what they compute on
   VulkanOptions options;
   options.tune_as_gpu = true;
   ValidatedBackend vulkan(options);
-  for (const ConformanceCase& one : joined_cases()) {
-    const std::string difference = run_conformance(one, vulkan.backend(), kTolerances);
-    CHECK_MESSAGE(difference.empty(), one.name, ": ", difference);
-  }
+  const ConformanceSubject subjects[] = {{"vulkan", vulkan.backend(), kTolerances}};
+  check_conformance(joined_cases(), subjects);
 }
