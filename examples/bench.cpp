@@ -384,21 +384,21 @@ void add_options(CLI::App& app, Options& options) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  return l2a::run_program(kProgram, [&] {
-    Options options;
-    CLI::App app(kDescription, kProgram);
-    app.footer(kExamples);
-    app.set_version_flag("--version", concat(kProgram, " ", L2A_VERSION));
-    add_options(app, options);
-    l2a::refuse_conflicts(app, [&] { return options.conflict(); });
-    if (const auto code = l2a::parse_arguments(kProgram, app, argc, argv)) return *code;
-    for (int& threads : options.threads) {
-      if (threads == 0) threads = l2a::default_thread_count();
-    }
-    options.random.recipe = l2a::find_recipe(options.type);
-    if (options.l2a)
-      options.random.l2a = options.mode == "add" ? l2a::L2aMode::add : l2a::L2aMode::widen;
-    Bench(options).run();
-    return 0;
-  });
+  Options options;
+  return l2a::run_program(
+      {kProgram, kDescription, kExamples}, argc, argv,
+      [&](CLI::App& app) {
+        add_options(app, options);
+        l2a::refuse_conflicts(app, [&] { return options.conflict(); });
+      },
+      [&] {
+        for (int& threads : options.threads) {
+          if (threads == 0) threads = l2a::default_thread_count();
+        }
+        options.random.recipe = l2a::find_recipe(options.type);
+        if (options.l2a)
+          options.random.l2a = options.mode == "add" ? l2a::L2aMode::add : l2a::L2aMode::widen;
+        Bench(options).run();
+        return 0;
+      });
 }

@@ -177,17 +177,17 @@ void add_options(CLI::App& app, Options& options) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  return l2a::run_program(kProgram, [&] {
-    Options options;
-    CLI::App app(kDescription, kProgram);
-    app.footer(kExamples);
-    app.set_version_flag("--version", concat(kProgram, " ", L2A_VERSION));
-    add_options(app, options);
-    l2a::refuse_conflicts(app, [&] { return options.conflict(); });
-    if (const auto code = l2a::parse_arguments(kProgram, app, argc, argv)) return *code;
-    options.comparison.cache_dtype = l2a::dtype_from_name(options.type_kv).value();
-    l2a::clean_up_on_signals();
-    Compare(options).run();
-    return 0;
-  });
+  Options options;
+  return l2a::run_program(
+      {kProgram, kDescription, kExamples}, argc, argv,
+      [&](CLI::App& app) {
+        add_options(app, options);
+        l2a::refuse_conflicts(app, [&] { return options.conflict(); });
+      },
+      [&] {
+        options.comparison.cache_dtype = l2a::dtype_from_name(options.type_kv).value();
+        l2a::clean_up_on_signals();
+        Compare(options).run();
+        return 0;
+      });
 }

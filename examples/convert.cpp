@@ -239,55 +239,53 @@ void add_l2a_options(CLI::App& app, Options& options) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  return l2a::run_program(kProgram, [&] {
-    Options options;
-    CLI::App app(kDescription, kProgram);
-    app.footer(kExamples);
-    app.set_version_flag("--version", l2a::concat(kProgram, " ", L2A_VERSION));
-    app.add_option("SOURCE", options.source, "Folder of a checkpoint, or GGUF file")
-        ->required()
-        ->check(l2a::not_empty())
-        ->option_text("FOLDER|FILE.gguf");
-    auto* output =
-        app.add_option("-o,--output", options.target, "GGUF file to write; replaced when it exists")
+  Options options;
+  return l2a::run_program(
+      {kProgram, kDescription, kExamples}, argc, argv,
+      [&](CLI::App& app) {
+        app.add_option("SOURCE", options.source, "Folder of a checkpoint, or GGUF file")
+            ->required()
             ->check(l2a::not_empty())
+            ->option_text("FOLDER|FILE.gguf");
+        auto* output = app.add_option("-o,--output", options.target,
+                                      "GGUF file to write; replaced when it exists")
+                           ->check(l2a::not_empty())
+                           ->option_text("FILE.gguf");
+        auto* folder =
+            app.add_option("--to-hf", options.folder,
+                           "Folder to write instead, for Hugging Face; must be new or empty")
+                ->check(l2a::not_empty())
+                ->excludes(output)
+                ->option_text("DIR");
+        app.add_option("--type", options.type,
+                       l2a::concat("Types of the matrices: ", l2a::recipe_names()))
+            ->check(CLI::Validator(
+                [](std::string& name) {
+                  if (l2a::find_recipe(name) != nullptr) return std::string();
+                  return l2a::concat("'", name, "' is none of ", l2a::recipe_names());
+                },
+                ""))
+            ->option_text("TYPE [f16; with --to-hf the source's, bf16 for quantized ones]");
+        app.add_option(
+               "--imatrix", options.imatrix,
+               "What l2a-perplexity --imatrix wrote: which columns of each matrix matter. For\n"
+               "q4_0 to q6_k; llama.cpp's files (GGUF) serve too")
+            ->check(l2a::not_empty())
+            ->excludes(folder)
             ->option_text("FILE.gguf");
-    auto* folder = app.add_option("--to-hf", options.folder,
-                                  "Folder to write instead, for Hugging Face; must be new or empty")
-                       ->check(l2a::not_empty())
-                       ->excludes(output)
-                       ->option_text("DIR");
-    app.add_option("--type", options.type,
-                   l2a::concat("Types of the matrices: ", l2a::recipe_names()))
-        ->check(CLI::Validator(
-            [](std::string& name) {
-              if (l2a::find_recipe(name) != nullptr) return std::string();
-              return l2a::concat("'", name, "' is none of ", l2a::recipe_names());
-            },
-            ""))
-        ->option_text("TYPE [f16; with --to-hf the source's, bf16 for quantized ones]");
-    app.add_option("--imatrix", options.imatrix,
-                   "What l2a-perplexity --imatrix wrote: which columns of each matrix matter. For\n"
-                   "q4_0 to q6_k; llama.cpp's files (GGUF) serve too")
-        ->check(l2a::not_empty())
-        ->excludes(folder)
-        ->option_text("FILE.gguf");
-    app.add_option("-t,--threads", options.threads,
-                   "CPU threads; 0: as many as this process may use")
-        ->check(CLI::Range(0, 1024))
-        ->option_text("N [0]");
-    add_l2a_options(app, options);
-    app.add_option("--rope-theta", options.rope_base, "Another RoPE base")->option_text("X");
-    app.add_option("--context", options.context, "Another trained context, in tokens")
-        ->option_text("N");
-    app.add_flag("--allow-nan", options.allow_nan,
-                 "Pass NaN and infinities on instead of refusing them");
-    app.add_flag("-q,--quiet", options.quiet,
-                 "No progress and no summary; warnings and errors only");
-    l2a::refuse_conflicts(app, [&] { return conflict(options); });
-    if (const auto code = l2a::parse_arguments(kProgram, app, argc, argv)) {
-      return *code;
-    }
-    return convert(options);
-  });
+        app.add_option("-t,--threads", options.threads,
+                       "CPU threads; 0: as many as this process may use")
+            ->check(CLI::Range(0, 1024))
+            ->option_text("N [0]");
+        add_l2a_options(app, options);
+        app.add_option("--rope-theta", options.rope_base, "Another RoPE base")->option_text("X");
+        app.add_option("--context", options.context, "Another trained context, in tokens")
+            ->option_text("N");
+        app.add_flag("--allow-nan", options.allow_nan,
+                     "Pass NaN and infinities on instead of refusing them");
+        app.add_flag("-q,--quiet", options.quiet,
+                     "No progress and no summary; warnings and errors only");
+        l2a::refuse_conflicts(app, [&] { return conflict(options); });
+      },
+      [&] { return convert(options); });
 }

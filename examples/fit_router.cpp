@@ -427,19 +427,17 @@ void add_options(CLI::App& app, Options& options) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  return l2a::run_program(kProgram, [&] {
-    Options options;
-    options.model.type_kv = "f16";
-    CLI::App app(kDescription, kProgram);
-    app.footer(kExamples);
-    app.set_version_flag("--version", concat(kProgram, " ", L2A_VERSION));
-    add_options(app, options);
-    if (const auto code = l2a::parse_arguments(kProgram, app, argc, argv)) return *code;
-    l2a::clean_up_on_signals();
-    Fit fit(options);
-    fit.run();
-    fit.write();
-    fit.print();
-    return 0;
-  });
+  Options options;
+  options.model.type_kv = "f16";
+  return l2a::run_program(
+      {kProgram, kDescription, kExamples}, argc, argv,
+      [&](CLI::App& app) { add_options(app, options); },
+      [&] {
+        l2a::clean_up_on_signals();
+        Fit fit(options);
+        fit.run();
+        fit.write();
+        fit.print();
+        return 0;
+      });
 }

@@ -147,34 +147,34 @@ int verify(const l2a::GgufFile& file) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  return l2a::run_program(kProgram, [&] {
-    std::string path;
-    bool tensors = false, check = false;
-    CLI::App app(kDescription, kProgram);
-    app.footer(kExamples);
-    app.set_version_flag("--version", concat(kProgram, " ", L2A_VERSION));
-    l2a::add_model_path(app, path);
-    auto* list = app.add_flag(
-        "--tensors", tensors,
-        "List every tensor instead: name, type, shape, bytes; works for any architecture");
-    app.add_flag("--verify", check,
-                 "Check every tensor against the checksum that the file has for it instead")
-        ->excludes(list);
-    if (const auto code = l2a::parse_arguments(kProgram, app, argc, argv)) return *code;
-    const auto file = l2a::GgufFile::open(path);
-    int result = 0;
-    if (check) {
-      result = verify(*file);
-    } else if (tensors) {
-      show_tensors(*file);
-    } else {
-      const ModelConfig config = ModelConfig::from_gguf(*file);
-      show_architecture(*file, config);
-      show_weights(*file);
-      show_caches(config);
-      if (config.l2a) show_l2a(*config.l2a);
-    }
-    l2a::print("");
-    return result;
-  });
+  std::string path;
+  bool tensors = false, check = false;
+  return l2a::run_program(
+      {kProgram, kDescription, kExamples}, argc, argv,
+      [&](CLI::App& app) {
+        l2a::add_model_path(app, path);
+        auto* list = app.add_flag(
+            "--tensors", tensors,
+            "List every tensor instead: name, type, shape, bytes; works for any architecture");
+        app.add_flag("--verify", check,
+                     "Check every tensor against the checksum that the file has for it instead")
+            ->excludes(list);
+      },
+      [&] {
+        const auto file = l2a::GgufFile::open(path);
+        int result = 0;
+        if (check) {
+          result = verify(*file);
+        } else if (tensors) {
+          show_tensors(*file);
+        } else {
+          const ModelConfig config = ModelConfig::from_gguf(*file);
+          show_architecture(*file, config);
+          show_weights(*file);
+          show_caches(config);
+          if (config.l2a) show_l2a(*config.l2a);
+        }
+        l2a::print("");
+        return result;
+      });
 }

@@ -95,31 +95,31 @@ void run(const Options& options) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  return l2a::run_program(kProgram, [&] {
-    Options options;
-    options.model.type_kv = "f32";
-    CLI::App app(kDescription, kProgram);
-    app.footer(kExamples);
-    app.set_version_flag("--version", concat(kProgram, " ", L2A_VERSION));
-    l2a::add_model_options(app, options.model);
-    app.add_option("--tokens", options.tokens, "Token ids, or a file with them")
-        ->required()
-        ->check(l2a::not_empty())
-        ->option_text("1,2,3|FILE REQUIRED");
-    app.add_option("-o,--out", options.out, "File to write; replaced when it exists")
-        ->required()
-        ->check(l2a::not_empty())
-        ->option_text("F.safetensors REQUIRED");
-    app.add_option("--chunk", options.chunk, "Tokens that go through the model together")
-        ->check(CLI::Range(1, 1 << 20))
-        ->option_text("N [512]");
-    app.add_option("--decode", options.decode, "This many of the last tokens go one by one")
-        ->check(CLI::NonNegativeNumber)
-        ->option_text("M [0]");
-    app.add_flag("-q,--quiet", options.quiet, "No progress and no summary");
-    if (const auto code = l2a::parse_arguments(kProgram, app, argc, argv)) return *code;
-    l2a::clean_up_on_signals();
-    run(options);
-    return 0;
-  });
+  Options options;
+  options.model.type_kv = "f32";
+  return l2a::run_program(
+      {kProgram, kDescription, kExamples}, argc, argv,
+      [&](CLI::App& app) {
+        l2a::add_model_options(app, options.model);
+        app.add_option("--tokens", options.tokens, "Token ids, or a file with them")
+            ->required()
+            ->check(l2a::not_empty())
+            ->option_text("1,2,3|FILE REQUIRED");
+        app.add_option("-o,--out", options.out, "File to write; replaced when it exists")
+            ->required()
+            ->check(l2a::not_empty())
+            ->option_text("F.safetensors REQUIRED");
+        app.add_option("--chunk", options.chunk, "Tokens that go through the model together")
+            ->check(CLI::Range(1, 1 << 20))
+            ->option_text("N [512]");
+        app.add_option("--decode", options.decode, "This many of the last tokens go one by one")
+            ->check(CLI::NonNegativeNumber)
+            ->option_text("M [0]");
+        app.add_flag("-q,--quiet", options.quiet, "No progress and no summary");
+      },
+      [&] {
+        l2a::clean_up_on_signals();
+        run(options);
+        return 0;
+      });
 }

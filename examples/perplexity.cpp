@@ -107,7 +107,8 @@ class Evaluation {
         config_(l2a::ModelConfig::from_gguf(*file_)),
         pool_(options.model.threads),
         scorer_(pool_, config_.vocabulary) {
-    if (!options.route_stats.empty()) l2a::require_router(config_, options.model.path, "--route-stats");
+    if (!options.route_stats.empty())
+      l2a::require_router(config_, options.model.path, "--route-stats");
     cut_ = options.cut.cut(config_, options.model.path);
     route_ = l2a::route_choice(options.route);
     if (route_.by != l2a::RouteChoice::By::model &&
@@ -390,22 +391,22 @@ void add_options(CLI::App& app, Options& options) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  return l2a::run_program(kProgram, [&] {
-    Options options;
-    options.model.type_kv = "f16";
-    CLI::App app(kDescription, kProgram);
-    app.footer(kExamples);
-    app.set_version_flag("--version", concat(kProgram, " ", L2A_VERSION));
-    add_options(app, options);
-    l2a::refuse_conflicts(app, [&] {
-      return options.source().empty() ? "a text is needed: -f FILE, or --tokens" : "";
-    });
-    if (const auto code = l2a::parse_arguments(kProgram, app, argc, argv)) return *code;
-    l2a::clean_up_on_signals();
-    refuse_inputs_as_outputs(options);
-    Evaluation evaluation(options);
-    evaluation.run();
-    evaluation.print();
-    return 0;
-  });
+  Options options;
+  options.model.type_kv = "f16";
+  return l2a::run_program(
+      {kProgram, kDescription, kExamples}, argc, argv,
+      [&](CLI::App& app) {
+        add_options(app, options);
+        l2a::refuse_conflicts(app, [&] {
+          return options.source().empty() ? "a text is needed: -f FILE, or --tokens" : "";
+        });
+      },
+      [&] {
+        l2a::clean_up_on_signals();
+        refuse_inputs_as_outputs(options);
+        Evaluation evaluation(options);
+        evaluation.run();
+        evaluation.print();
+        return 0;
+      });
 }

@@ -482,15 +482,13 @@ void add_options(CLI::App& app, Options& options) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  return l2a::run_program(kProgram, [&] {
-    Options options;
-    options.model.type_kv = "f16";
-    CLI::App app(kDescription, kProgram);
-    app.footer(kExamples);
-    app.set_version_flag("--version", concat(kProgram, " ", L2A_VERSION));
-    add_options(app, options);
-    l2a::refuse_conflicts(app, [&] { return options.conflict(); });
-    if (const auto code = l2a::parse_arguments(kProgram, app, argc, argv)) return *code;
-    return Program(options).run();
-  });
+  Options options;
+  options.model.type_kv = "f16";
+  return l2a::run_program(
+      {kProgram, kDescription, kExamples}, argc, argv,
+      [&](CLI::App& app) {
+        add_options(app, options);
+        l2a::refuse_conflicts(app, [&] { return options.conflict(); });
+      },
+      [&] { return Program(options).run(); });
 }

@@ -53,31 +53,32 @@ void decode(const l2a::Tokenizer& tokenizer) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  return l2a::run_program(kProgram, [&] {
-    std::string path;
-    bool ids_only = false, no_special = false, decodes = false;
-    CLI::App app(kDescription, kProgram);
-    app.footer(kExamples);
-    app.set_version_flag("--version", concat(kProgram, " ", L2A_VERSION));
-    l2a::add_model_path(app, path);
-    app.add_flag("--ids", ids_only, "Only the ids, on one line");
-    app.add_flag("--no-special", no_special,
-                 "Read \"<|im_start|>\" and the like as plain text, not as special tokens");
-    app.add_flag("--decode", decodes,
-                 "Read ids, between white space or commas, and write their text");
-    if (const auto code = l2a::parse_arguments(kProgram, app, argc, argv)) return *code;
-    if (decodes && (ids_only || no_special)) {
-      l2a::print_error(
-          kProgram, "--decode goes with neither --ids nor --no-special (see l2a-tokenize --help)");
-      return 2;
-    }
-    const auto file = l2a::GgufFile::open(path);
-    const l2a::Tokenizer tokenizer = l2a::open_tokenizer(*file);
-    if (decodes) {
-      decode(tokenizer);
-    } else {
-      encode(tokenizer, ids_only, !no_special);
-    }
-    return 0;
-  });
+  std::string path;
+  bool ids_only = false, no_special = false, decodes = false;
+  return l2a::run_program(
+      {kProgram, kDescription, kExamples}, argc, argv,
+      [&](CLI::App& app) {
+        l2a::add_model_path(app, path);
+        app.add_flag("--ids", ids_only, "Only the ids, on one line");
+        app.add_flag("--no-special", no_special,
+                     "Read \"<|im_start|>\" and the like as plain text, not as special tokens");
+        app.add_flag("--decode", decodes,
+                     "Read ids, between white space or commas, and write their text");
+      },
+      [&] {
+        if (decodes && (ids_only || no_special)) {
+          l2a::print_error(
+              kProgram,
+              "--decode goes with neither --ids nor --no-special (see l2a-tokenize --help)");
+          return 2;
+        }
+        const auto file = l2a::GgufFile::open(path);
+        const l2a::Tokenizer tokenizer = l2a::open_tokenizer(*file);
+        if (decodes) {
+          decode(tokenizer);
+        } else {
+          encode(tokenizer, ids_only, !no_special);
+        }
+        return 0;
+      });
 }

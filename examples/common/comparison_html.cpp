@@ -11,23 +11,11 @@
 namespace l2a {
 namespace {
 
-constexpr const char* kHead = R"(<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>l2a-compare</title>
-<style>
-:root { --text: #1b1f24; --dim: #656d76; --line: #d0d7de; --page: #ffffff;
-        --s0: #0969da; --s1: #cf5b00; --s2: #1a7f37; --s3: #8250df; }
+constexpr const char* kStyle = R"(:root { --s0: #0969da; --s1: #cf5b00; --s2: #1a7f37; --s3: #8250df; }
 @media (prefers-color-scheme: dark) {
-  :root { --text: #e6edf3; --dim: #8d96a0; --line: #30363d; --page: #0d1117;
-          --s0: #4493f8; --s1: #f0883e; --s2: #3fb950; --s3: #ab7df8; }
+  :root { --s0: #4493f8; --s1: #f0883e; --s2: #3fb950; --s3: #ab7df8; }
 }
-body { font: 15px/1.5 system-ui, sans-serif; color: var(--text); background: var(--page);
-       max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.4rem; } h2 { font-size: 1.1rem; margin-top: 2.5rem; }
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; padding: 0 1rem; }
 p.note, .dim { color: var(--dim); }
 table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums; }
 th, td { text-align: right; padding: .15rem .8rem; border-bottom: 1px solid var(--line); }
@@ -38,9 +26,6 @@ svg text { fill: var(--dim); } svg .grid { stroke: var(--line); }
 .key { display: inline-block; width: .8em; height: .8em; border-radius: 2px; margin: 0 .4em 0 1em; }
 .key:first-child { margin-left: 0; }
 .scroll { overflow-x: auto; }
-</style>
-</head>
-<body>
 )";
 
 std::string colour(std::size_t series) { return concat("var(--s", series % 4, ")"); }
@@ -120,10 +105,11 @@ class Page {
 
   std::string all(const Words& words) {
     const ComparedBackend& first = comparison_.backends.front();
-    out_ << kHead << "<h1>" << html_escaped(comparison_.model) << "</h1>\n<p>"
-         << comparison_.prompt_tokens << " tokens, the last " << comparison_.single_tokens
-         << " of them one by one, on " << backend_names() << ". Errors are against <b>"
-         << html_escaped(first.name) << "</b>, in units of the largest value of each node.</p>\n";
+    out_ << page_head("l2a-compare", kStyle) << "<h1>" << html_escaped(comparison_.model)
+         << "</h1>\n<p>" << comparison_.prompt_tokens << " tokens, the last "
+         << comparison_.single_tokens << " of them one by one, on " << backend_names()
+         << ". Errors are against <b>" << html_escaped(first.name)
+         << "</b>, in units of the largest value of each node.</p>\n";
     layers();
     for (std::size_t i = 1; i < comparison_.backends.size(); ++i) ops(comparison_.backends[i], i);
     texts(words);

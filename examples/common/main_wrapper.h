@@ -4,10 +4,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
-#include <exception>
 #include <functional>
-#include <new>
-#include <optional>
 #include <string>
 #include <string_view>
 
@@ -30,32 +27,21 @@ CLI::Validator not_empty();
 // A usage error once every option is read: what `conflict` says is wrong with them together; empty when nothing is.
 void refuse_conflicts(CLI::App& app, std::function<std::string()> conflict);
 
-// Parses the command line. An exit code when the program is to end now: --help and --version print
-// to stdout (0), a wrong argument prints one line on stderr (2).
-std::optional<int> parse_arguments(const char* program, CLI::App& app, int argc,
-                                   const char* const* argv);
-
 // On signals that end the program, removes unfinished output files and exits with 128 + the signal.
 // Signals that are ignored stay so (nohup).
 void clean_up_on_signals();
 
-// Readies the process: closed standard streams do not become the numbers of files that are opened
-// later, and a limit on the size of files is an error of the write, not a signal.
-void prepare_process();
+// What a program says of itself with --help.
+struct ProgramText {
+  const char* name;
+  const char* description;
+  const char* examples;
+};
 
-// Runs `body`, an `int()`; its value is the exit code. What it throws becomes one line and exit
-// code 1.
-template <class Body>
-int run_program(const char* program, Body body) {
-  try {
-    prepare_process();
-    return body();
-  } catch (const std::bad_alloc&) {
-    print_error(program, "out of memory");
-  } catch (const std::exception& error) {  // l2a::Error, filesystem errors
-    print_error(program, error.what());
-  }
-  return 1;
-}
+// All of a program: readies the process, has `add_options` say what the command line may hold, reads it, and runs `body`,
+// whose value is the exit code. What any of it throws becomes one line and exit code 1.
+int run_program(const ProgramText& program, int argc, const char* const* argv,
+                const std::function<void(CLI::App&)>& add_options,
+                const std::function<int()>& body);
 
 }  // namespace l2a

@@ -10,23 +10,13 @@
 namespace l2a {
 namespace {
 
-constexpr const char* kHead = R"(<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>l2a-run: routing</title>
-<style>
-:root { --text: #1b1f24; --dim: #656d76; --line: #d0d7de; --page: #ffffff; --bar: #cf5b00;
+constexpr const char* kStyle = R"(:root { --bar: #cf5b00;
         --r1: #fff1e5; --r2: #ffd8b5; --r3: #ffb77c; --r4: #fb8f44; --r5: #e16f24; --ink: #1b1f24; }
 @media (prefers-color-scheme: dark) {
-  :root { --text: #e6edf3; --dim: #8d96a0; --line: #30363d; --page: #0d1117; --bar: #f0883e;
+  :root { --bar: #f0883e;
           --r1: #3d2000; --r2: #5a2e02; --r3: #823f07; --r4: #b35310; --r5: #db6d28; --ink: #fff; }
 }
-body { font: 15px/1.7 system-ui, sans-serif; color: var(--text); background: var(--page);
-       max-width: 60rem; margin: 2rem auto 6rem; padding: 0 1rem; }
-h1 { font-size: 1.4rem; } h2 { font-size: 1.1rem; margin-top: 2.5rem; }
+body { font: 15px/1.7 system-ui, sans-serif; margin: 2rem auto 6rem; padding: 0 1rem; }
 .note { color: var(--dim); }
 .text { white-space: pre-wrap; overflow-wrap: anywhere; }
 .r1 { background: var(--r1); } .r2 { background: var(--r2); } .r3 { background: var(--r3); }
@@ -39,9 +29,6 @@ h1 { font-size: 1.4rem; } h2 { font-size: 1.1rem; margin-top: 2.5rem; }
   background: var(--page); color: var(--text); border-top: 1px solid var(--line); white-space: normal; }
 svg { width: 100%; height: auto; font-size: 11px; } svg text { fill: var(--dim); }
 svg rect { fill: var(--bar); } svg .grid { stroke: var(--line); }
-</style>
-</head>
-<body>
 )";
 
 std::string percent(double share) {
@@ -55,9 +42,9 @@ class Page {
       : record_(record), tokens_(tokens), tokenizer_(tokenizer), prompt_(prompt) {}
 
   std::string all(const std::string& model) {
-    out_ << kHead << "<h1>" << html_escaped(model) << "</h1>\n<p>" << prompt_
-         << " tokens of prompt, " << tokens_.size() - prompt_ << " of answer. Each of the "
-         << record_.routers().size()
+    out_ << page_head("l2a-run: routing", kStyle) << "<h1>" << html_escaped(model) << "</h1>\n<p>"
+         << prompt_ << " tokens of prompt, " << tokens_.size() - prompt_
+         << " of answer. Each of the " << record_.routers().size()
          << " layers with a router decides for each token whether it looks back over everything. "
             "Skipped "
             "past the "

@@ -1,7 +1,10 @@
 #include "tests/backends/conformance.h"
 
+#include <doctest/doctest.h>
+
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 
 #include "graph/error.h"
 #include "graph/half.h"
@@ -11,6 +14,7 @@
 #include "ops/reference_backend.h"
 #include "ops/route.h"
 #include "tests/plan_values.h"
+#include "tests/sanitizers.h"
 
 namespace l2a::test {
 
@@ -126,29 +130,50 @@ std::vector<CaseBuilder::Result> CaseBuilder::run() {
   return results;
 }
 
-std::string run_conformance(const ConformanceCase& test, const std::shared_ptr<Backend>& backend,
-                            const Tolerances& tolerances) {
-  constexpr unsigned kSeed = 20260317;
-  CaseBuilder expected_case(make_reference_backend(), kSeed, tolerances),
-      actual_case(backend, kSeed, tolerances);
-  test.build(expected_case);
-  test.build(actual_case);
-  const auto expected = expected_case.run(), actual = actual_case.run();
+namespace {
+
+std::string difference(const std::vector<CaseBuilder::Result>& expected,
+                       const std::vector<CaseBuilder::Result>& actual) {
   for (std::size_t i = 0; i < expected.size(); ++i) {
     const auto &want = expected[i].values, &have = actual[i].values;
     if (want.size() != have.size()) {
-      return concat(expected[i].name, ": ", have.size(), " values instead of ", want.size());
+      return concat(actual[i].name, ": ", have.size(), " values instead of ", want.size());
     }
     double largest = 0;
     for (const double value : want) largest = std::max(largest, std::fabs(value));
     for (std::size_t k = 0; k < want.size(); ++k) {
       const bool both_nan = std::isnan(want[k]) && std::isnan(have[k]);
-      if (both_nan || std::fabs(want[k] - have[k]) <= expected[i].tolerance * largest) continue;
-      return concat(expected[i].name, "[", k, "] is ", have[k], " instead of ", want[k],
-                    " (largest ", largest, ")");
+      if (both_nan || std::fabs(want[k] - have[k]) <= actual[i].tolerance * largest) continue;
+      return concat(actual[i].name, "[", k, "] is ", have[k], " instead of ", want[k], " (largest ",
+                    largest, ")");
     }
   }
   return "";
+}
+
+}  // namespace
+
+void check_conformance(std::span<const ConformanceCase> cases,
+                       std::span<const ConformanceSubject> subjects, std::string_view among) {
+  constexpr unsigned kSeed = 20260317;
+  const auto results = [](const ConformanceCase& one, const std::shared_ptr<Backend>& backend,
+                          const Tolerances& tolerances) {
+    CaseBuilder builder(backend, kSeed, tolerances);
+    one.build(builder);
+    return builder.run();
+  };
+  const char* only = std::getenv("L2A_CONFORMANCE_CASES");
+  for (const ConformanceCase& one : cases) {
+    if (one.large && kAddressSanitizer) continue;
+    if (one.name.find(among) == std::string::npos) continue;
+    if (only != nullptr && one.name.find(only) == std::string::npos) continue;
+    const auto expected = results(one, make_reference_backend(), {});
+    for (const ConformanceSubject& subject : subjects) {
+      const std::string differs =
+          difference(expected, results(one, subject.backend, subject.tolerances));
+      CHECK_MESSAGE(differs.empty(), subject.name, ": ", one.name, ": ", differs);
+    }
+  }
 }
 
 }  // namespace l2a::test

@@ -5,7 +5,9 @@
 #include <functional>
 #include <memory>
 #include <random>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "graph/backend.h"
@@ -89,13 +91,23 @@ class CaseBuilder {
 struct ConformanceCase {
   std::string name;
   std::function<void(CaseBuilder&)> build;
+  // Longer than a limit of some device, and on a CPU only more of what other cases have: not run under sanitizers.
+  bool large = false;
 };
 
 // All cases: every op, every dtype, odd sizes, views, no and all rows routed, windows below and above the context.
 const std::vector<ConformanceCase>& conformance_cases();
 
-// Runs one case on `backend` and on the reference; returns what differs, empty if nothing does.
-std::string run_conformance(const ConformanceCase& test, const std::shared_ptr<Backend>& backend,
-                            const Tolerances& tolerances = {});
+// A backend to hold against the reference, and what it may differ by.
+struct ConformanceSubject {
+  std::string name;
+  std::shared_ptr<Backend> backend;
+  Tolerances tolerances = {};
+};
+
+// Checks those of the cases whose names hold `among` on every subject; the reference, which is most of the time, computes
+// each once. The environment's L2A_CONFORMANCE_CASES picks some of them likewise, as for a sanitizer that is slow.
+void check_conformance(std::span<const ConformanceCase> cases,
+                       std::span<const ConformanceSubject> subjects, std::string_view among = "");
 
 }  // namespace l2a::test

@@ -64,10 +64,12 @@ void add_matmul(Cases& cases) {
     // Long rows that are whole vectors, with more weights and tokens than a tile of a device's kernel has.
     for (const std::int64_t tokens : {1, 5, 8, 140}) {
       cases.push_back(
-          {concat("matmul ", dtype, " ", tokens, " of long rows"), [=](CaseBuilder& c) {
+          {concat("matmul ", dtype, " ", tokens, " of long rows"),
+           [=](CaseBuilder& c) {
              const Tensor x = c.input({tokens, 2304});
              c.compare(matmul(c.graph, x, c.weight(dtype, {261, 2304})), c.tolerances.of(dtype));
-           }});
+           },
+           tokens > 100});
     }
     cases.push_back({concat("row_lookup ", dtype), [=](CaseBuilder& c) {
                        const Tensor ids = c.indices(std::vector<std::int32_t>{0, 16, 3, 3});
@@ -85,36 +87,44 @@ void add_matmul(Cases& cases) {
   for (const Dtype dtype : {Dtype::q8_0, Dtype::q4_k, Dtype::q5_1}) {
     // Some channels of a model's activations are far larger than the others, of every token.
     cases.push_back(
-        {concat("matmul ", dtype, " of channels that stand out"), [=](CaseBuilder& c) {
+        {concat("matmul ", dtype, " of channels that stand out"),
+         [=](CaseBuilder& c) {
            constexpr std::int64_t kInner = 1280;
            std::vector<float> offsets(kInner, 0.0f);
            offsets[5] = 10, offsets[700] = -30;
            const Tensor x = add(c.graph, c.input({150, kInner}), c.floats(offsets, {kInner}));
            c.compare(matmul(c.graph, x, c.weight(dtype, {300, kInner})), c.tolerances.standing_out);
-         }});
+         },
+         true});
     // More tiles than a device has multiprocessors, cut off at all ends.
-    cases.push_back(
-        {concat("matmul ", dtype, " with several tiles a multiprocessor"), [=](CaseBuilder& c) {
-           c.compare(matmul(c.graph, c.input({1151, 256}), c.weight(dtype, {4090, 256})),
-                     c.tolerances.of(dtype));
-         }});
+    cases.push_back({concat("matmul ", dtype, " with several tiles a multiprocessor"),
+                     [=](CaseBuilder& c) {
+                       c.compare(
+                           matmul(c.graph, c.input({1151, 256}), c.weight(dtype, {4090, 256})),
+                           c.tolerances.of(dtype));
+                     },
+                     true});
   }
   cases.push_back({"matmul of a view", [](CaseBuilder& c) {
                      const Tensor x = c.graph.slice(c.input({9, 64}), 3, 8);
                      c.compare(matmul(c.graph, x, c.weight(Dtype::q8_0, {10, 64})),
                                c.tolerances.of(Dtype::q8_0));
                    }});
-  cases.push_back({"matmul with many rows and tokens", [](CaseBuilder& c) {
+  cases.push_back({"matmul with many rows and tokens",
+                   [](CaseBuilder& c) {
                      c.compare(
                          matmul(c.graph, c.input({129, 96}), c.weight(Dtype::f16, {4097, 96})),
                          c.tolerances.of(Dtype::f16));
-                   }});
+                   },
+                   true});
   // More large tiles than a device has multiprocessors, cut off at both ends.
-  cases.push_back({"matmul with several tiles a multiprocessor", [](CaseBuilder& c) {
+  cases.push_back({"matmul with several tiles a multiprocessor",
+                   [](CaseBuilder& c) {
                      c.compare(
                          matmul(c.graph, c.input({2047, 72}), c.weight(Dtype::f16, {4090, 72})),
                          c.tolerances.of(Dtype::f16));
-                   }});
+                   },
+                   true});
 }
 
 void add_elementwise(Cases& cases) {
@@ -273,7 +283,8 @@ void add_attention_case(Cases& cases, const AttentionCase& a) {
       " heads ", a.query_heads, "/", a.key_heads, " dim ", a.dim, " window ", a.options.window,
       " sinks ", a.options.sinks, a.fresh ? " fresh" : "", " rows ", a.rows, " wide ", a.wide);
   cases.push_back(
-      {name, [a](CaseBuilder& c) {
+      {name,
+       [a](CaseBuilder& c) {
          const Shape cache{a.capacity, a.key_heads, a.dim}, chunk{a.tokens, a.key_heads, a.dim};
          AttentionInputs in;
          in.positions = c.indices(positions_from(a.start, a.tokens));
@@ -294,7 +305,8 @@ void add_attention_case(Cases& cases, const AttentionCase& a) {
          if (a.fresh) {
            kv_append(c.graph, in.keys, in.fresh_keys, in.positions, a.options.cache_sinks);
          }
-       }});
+       },
+       a.start >= 3000});
 }
 
 void add_attention(Cases& cases) {

@@ -4,7 +4,7 @@
 
 #include <doctest/doctest.h>
 
-#include <cstdlib>
+#include <utility>
 
 #include "backends/cpu/cpu_backend.h"
 #include "graph/error.h"
@@ -17,26 +17,20 @@ using namespace l2a;
 
 namespace {
 
-void check_conformance(const std::shared_ptr<Backend>& backend, std::string_view among,
-                       double standing_out) {
+test::ConformanceSubject cuda_subject(std::shared_ptr<Backend> backend, double standing_out) {
   // f16 and bf16 weights and caches meet activations and softmax weights rounded to their type: half a unit in the last
   // place, 2^-12 and 2^-9 of each, on top of which scores of some tens are exponents.
   // Caches of blocks are read as f16.
-  const test::Tolerances tolerances{2e-3, 1.5e-2, 2e-2, 2e-3, standing_out};
-  // Some of them alone, as for a sanitizer.
-  const char* only = std::getenv("L2A_CONFORMANCE_CASES");
-  for (const test::ConformanceCase& one : test::conformance_cases()) {
-    if (one.name.find(among) == std::string::npos) continue;
-    if (only != nullptr && one.name.find(only) == std::string::npos) continue;
-    const std::string difference = test::run_conformance(one, backend, tolerances);
-    CHECK_MESSAGE(difference.empty(), one.name, ": ", difference);
-  }
+  return {"cuda", std::move(backend), {2e-3, 1.5e-2, 2e-2, 2e-3, standing_out}};
 }
 
 }  // namespace
 
 TEST_CASE("the CUDA backend computes what the reference code computes") {
-  for (const auto& backend : test::gpu_backends()) check_conformance(backend, "", 3e-2);
+  for (const auto& backend : test::gpu_backends()) {
+    const test::ConformanceSubject subjects[] = {cuda_subject(backend, 3e-2)};
+    test::check_conformance(test::conformance_cases(), subjects);
+  }
 }
 
 // Weights, too, are rounded to 127ths of the largest of 256, at most 1/254 of it, and as with activations that averages
@@ -47,7 +41,8 @@ TEST_CASE("CUDA products in int8 are those of the reference code") {
     if (device.major != 9) {
       CHECK_THROWS_WITH_AS(make_cuda_backend(options), doctest::Contains("9.0"), Error);
     } else {
-      check_conformance(make_cuda_backend(options), "matmul", 9e-2);
+      const test::ConformanceSubject subjects[] = {cuda_subject(make_cuda_backend(options), 9e-2)};
+      test::check_conformance(test::conformance_cases(), subjects, "matmul");
     }
   }
 }

@@ -119,6 +119,18 @@ TEST_CASE("values out of range are refused, naming the field") {
   CHECK(contains(failure_with("qwen3-tiny", "eos_token_id", 512), "'eos_token_id'"));
 }
 
+TEST_CASE("what a fit left in a configuration is ascending, and for every layer") {
+  const auto refused = [](const char* field, const json& value) {
+    return contains(failure_with("l2a-qwen3-widen", field, value), concat("'", field, "'"));
+  };
+  for (const json& value :
+       {json::array({1.0}), json::array({1.0, 0.5}), json::array({"a", "b"}), json(1.0)})
+    CHECK(refused("l2a_skip_logits", value));
+  for (const json& value :
+       {json::array({1.0, 2.0, 3.0}), json::array({"a", "b", "c", "d"}), json(1.0)})
+    CHECK(refused("l2a_need_scales", value));
+}
+
 TEST_CASE("what is not supported is refused and not guessed") {
   CHECK(contains(failure_with("qwen3-tiny", "architectures", {"GPT2LMHeadModel"}),
                  "'GPT2LMHeadModel'"));

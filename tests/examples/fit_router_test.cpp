@@ -1,9 +1,12 @@
 // l2a-fit-router as its users see it: from a dense file and text to a model that routes.
 #include <doctest/doctest.h>
 
+#include <chrono>
+#include <csignal>
 #include <cstring>
 #include <filesystem>
 #include <string>
+#include <thread>
 
 #include "models/model_config.h"
 #include "tests/examples/perplexity.h"
@@ -154,6 +157,27 @@ TEST_CASE("a fit goes on from its state, and gives the same file") {
               files.folder.path());
 }
 
+TEST_CASE("an interrupted fit leaves its state only, and goes on from it to the same file") {
+  Fixture files;
+  files.fit = files.folder.write("long.txt", some_text(3, 2500)).string();
+  const std::string dense = model("qwen3-tiny");
+  REQUIRE(test::run(kProgram, files.arguments(dense, {"-q"})).code == 0);
+  const std::string whole = test::read_file(files.target);
+  std::filesystem::remove(files.target);
+
+  const std::filesystem::path state = files.folder / "state";
+  const auto arguments = files.arguments(dense, {"-q", "--state", state.string()});
+  test::Program program(kProgram, arguments);
+  while (!std::filesystem::exists(state) && program.is_running())
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  program.send(SIGTERM);
+  CHECK(program.wait().code == 128 + SIGTERM);
+  CHECK_FALSE(std::filesystem::exists(files.target));
+  CHECK(files.folder.entries() == 4);  // the texts and the state
+  REQUIRE(test::run(kProgram, arguments).code == 0);
+  CHECK(test::read_file(files.target) == whole);
+}
+
 TEST_CASE("what cannot be fitted is refused in one line, and nothing is written") {
   const Fixture files;
   const std::string dense = model("qwen3-tiny");
@@ -178,6 +202,9 @@ TEST_CASE("what cannot be fitted is refused in one line, and nothing is written"
   full.largest_file = 4096;
   check_fails(kProgram, files.arguments(dense, {"-q"}), 1, {"l2a.gguf"}, full);
   CHECK_FALSE(std::filesystem::exists(files.target));
+  const std::string state = (files.folder / "state").string();
+  check_fails(kProgram, files.arguments(dense, {"-q", "--state", state}), 1, {"state"}, full,
+              files.folder.path());
 }
 
 TEST_CASE("a fitted model answers with another share skipped, which others cannot") {

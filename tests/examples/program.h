@@ -12,17 +12,10 @@
 #include <vector>
 
 #include "graph/dtype.h"
+#include "tests/sanitizers.h"
 #include "tests/temporary_folder.h"
 
 namespace l2a::test {
-
-#if defined(__SANITIZE_ADDRESS__)
-inline constexpr bool kAddressSanitizer = true;
-#elif defined(__has_feature)
-inline constexpr bool kAddressSanitizer = __has_feature(address_sanitizer);
-#else
-inline constexpr bool kAddressSanitizer = false;
-#endif
 
 // A checkpoint of tests/data as a GGUF file, converted once for all tests.
 std::string model(std::string_view checkpoint, Dtype type = Dtype::f32);

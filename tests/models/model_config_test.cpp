@@ -246,5 +246,28 @@ TEST_CASE("there must be a word on pruning for every layer") {
   files.check_refused_value("l2a.global_layers", std::vector<std::uint64_t>{1, 1, 1}, "booleans");
 }
 
+TEST_CASE("what a fit left in a file is finite, ascending, and for every layer") {
+  const ConfigFiles files("l2a-qwen3-widen");
+  using Numbers = std::vector<double>;
+  const ModelConfig config = files.read([](EditedGguf& file) {
+    file.set(file.key("l2a.router.skip_logits"), Numbers{-1, 0.5});
+    file.set(file.key("l2a.router.need_scales"), Numbers{-2, 0, 1, 3});
+  });
+  CHECK(config.l2a->skip_logits == Numbers{-1, 0.5});
+  CHECK(config.l2a->need_scales == Numbers{-2, 0, 1, 3});
+  const char* const skips = "must be two or more finite numbers, ascending";
+  for (const Numbers& wrong : {Numbers{1}, Numbers{1, 0}, Numbers{0, NAN}, Numbers{0, INFINITY}})
+    files.check_refused_value("l2a.router.skip_logits", wrong, skips);
+  const char* const scales = "must be a finite number for each layer";
+  for (const Numbers& wrong : {Numbers{1}, Numbers{1, 2, 3}, Numbers{1, 2, 3, 4, 5},
+                               Numbers{0, 1, NAN, 2}, Numbers{0, 1, 2, -INFINITY}})
+    files.check_refused_value("l2a.router.need_scales", wrong, scales);
+  for (const std::string suffix : {"l2a.router.skip_logits", "l2a.router.need_scales"}) {
+    CAPTURE(suffix);
+    files.check_refused_value(suffix, 1.0, "numbers");
+    files.check_refused_value(suffix, std::vector<std::string>{"a", "b", "c", "d"}, "numbers");
+  }
+}
+
 }  // namespace
 }  // namespace l2a::test

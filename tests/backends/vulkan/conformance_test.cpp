@@ -3,9 +3,6 @@
 
 #include <doctest/doctest.h>
 
-#include <cstdlib>
-#include <string>
-
 #include "tests/backends/vulkan/validated_backend.h"
 
 using namespace l2a;
@@ -22,13 +19,8 @@ test::Tolerances as_gpu(const VulkanDeviceInfo& device) {
 
 void check_conformance(const VulkanOptions& options, const test::Tolerances& tolerances) {
   test::ValidatedBackend vulkan(options);
-  // As for CUDA: those whose name holds it, where one process is to run a few.
-  const char* only = std::getenv("L2A_CONFORMANCE_CASES");
-  for (const test::ConformanceCase& one : test::conformance_cases()) {
-    if (only != nullptr && one.name.find(only) == std::string::npos) continue;
-    const std::string difference = test::run_conformance(one, vulkan.backend(), tolerances);
-    CHECK_MESSAGE(difference.empty(), one.name, ": ", difference);
-  }
+  const test::ConformanceSubject subjects[] = {{"vulkan", vulkan.backend(), tolerances}};
+  test::check_conformance(test::conformance_cases(), subjects);
 }
 
 }  // namespace

@@ -61,8 +61,6 @@ TEST_CASE("products of many tokens on Vulkan are right in every tile, whatever t
   options.tune_as_gpu = true;
   ValidatedBackend vulkan(options);
   const Tolerances tolerances = first_vulkan_device().cooperative ? kCooperative : Tolerances{};
-  for (const ConformanceCase& one : tile_cases()) {
-    const std::string difference = run_conformance(one, vulkan.backend(), tolerances);
-    CHECK_MESSAGE(difference.empty(), one.name, ": ", difference);
-  }
+  const ConformanceSubject subjects[] = {{"vulkan", vulkan.backend(), tolerances}};
+  check_conformance(tile_cases(), subjects);
 }

@@ -115,10 +115,8 @@ void check_joined(const std::vector<ConformanceCase>& cases) {
   VulkanOptions options;
   options.tune_as_gpu = true;
   ValidatedBackend vulkan(options);
-  for (const ConformanceCase& one : cases) {
-    const std::string difference = run_conformance(one, vulkan.backend(), kTolerances);
-    CHECK_MESSAGE(difference.empty(), one.name, ": ", difference);
-  }
+  const ConformanceSubject subjects[] = {{"vulkan", vulkan.backend(), kTolerances}};
+  check_conformance(cases, subjects);
 }
 
 }  // namespace
