@@ -11,7 +11,8 @@
 namespace l2a {
 namespace {
 
-constexpr const char* kStyle = R"(:root { --s0: #0969da; --s1: #cf5b00; --s2: #1a7f37; --s3: #8250df; }
+constexpr const char* kStyle =
+    R"(:root { --s0: #0969da; --s1: #cf5b00; --s2: #1a7f37; --s3: #8250df; }
 @media (prefers-color-scheme: dark) {
   :root { --s0: #4493f8; --s1: #f0883e; --s2: #3fb950; --s3: #ab7df8; }
 }
