@@ -76,10 +76,14 @@ void Progress::update(std::uint64_t done, std::uint64_t total, std::string_view 
   }
   const double elapsed = std::chrono::duration<double>(now - first_->time).count();
   const double rate = elapsed > 0.0 ? static_cast<double>(done - first_->done) / elapsed : 0.0;
-  const double left = rate > 0.0 ? static_cast<double>(total - done) / rate : 0.0;
-  const std::string numbers = concat(
-      static_cast<int>(share * 100.0), "%  ", text_(static_cast<double>(done)), " of ",
-      text_(static_cast<double>(total)), "  ", text_(rate), "/s  ", seconds_text(left), " left");
+  std::string numbers =
+      concat(static_cast<int>(share * 100.0), "%  ", text_(static_cast<double>(done)), " of ",
+             text_(static_cast<double>(total)));
+  // The first call, of work that goes on where it was interrupted, cannot know how fast it goes.
+  if (rate > 0.0) {
+    const double left = static_cast<double>(total - done) / rate;
+    numbers += concat("  ", text_(rate), "/s  ", seconds_text(left), " left");
+  }
   if (!terminal_) {
     const int tenths = static_cast<int>(share * 10.0);
     if (tenths > tenths_ && now - last_drawn_ >= kLinesApart) {
