@@ -47,14 +47,13 @@ L2A_AVX2 std::uint64_t avx2_reader(const std::byte* from, std::size_t bytes) {
   return sum_words(from, bytes);
 }
 L2A_AVX512 std::uint64_t avx512_reader(const std::byte* from, std::size_t bytes) {
-  __m512i sums[4] = {};
-  for (std::size_t at = 0; at < bytes; at += sizeof sums) {
+  __m512i mixed[4] = {};
+  for (std::size_t at = 0; at < bytes; at += sizeof mixed) {
     for (int i = 0; i < 4; ++i)
-      sums[i] = _mm512_add_epi64(sums[i], _mm512_loadu_si512(from + at + 64 * i));
+      mixed[i] = _mm512_xor_si512(mixed[i], _mm512_loadu_si512(from + at + 64 * i));
   }
-  const __m512i sum =
-      _mm512_add_epi64(_mm512_add_epi64(sums[0], sums[1]), _mm512_add_epi64(sums[2], sums[3]));
-  return static_cast<std::uint64_t>(_mm512_reduce_add_epi64(sum));
+  return static_cast<std::uint64_t>(_mm512_reduce_or_epi64(
+      _mm512_or_si512(_mm512_or_si512(mixed[0], mixed[1]), _mm512_or_si512(mixed[2], mixed[3]))));
 }
 #endif
 
