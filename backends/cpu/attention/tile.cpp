@@ -146,16 +146,6 @@ L2A_AVX512 void softmax_avx512(std::int64_t rows, const TileSoftmax& s) {
   }
 }
 
-// The sums of four vectors.
-L2A_AVX512 __m128 sums_of(__m512 a, __m512 b, __m512 c, __m512 d) {
-  const __m512 ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
-  const __m512 cd = _mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
-  const __m512 four =
-      _mm512_add_ps(_mm512_shuffle_ps(ab, cd, 0x44), _mm512_shuffle_ps(ab, cd, 0xee));
-  const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(four), _mm512_extractf32x8_ps(four, 1));
-  return _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
-}
-
 L2A_AVX512 void dots_avx512(std::int64_t dim, std::int64_t count, const float* query,
                             const float* rows, std::int64_t stride, float* out) {
   constexpr int kRows = 4;
@@ -180,7 +170,7 @@ L2A_AVX512 void dots_avx512(std::int64_t dim, std::int64_t count, const float* q
         total[r] = _mm512_fmadd_ps(q, row, total[r]);
       }
     }
-    _mm_storeu_ps(out + i, sums_of(total[0], total[1], total[2], total[3]));
+    x86::store_sums(total, out + i);
   }
   dots_generic(dim, count - i, query, rows, stride, out + i);
 }
@@ -291,6 +281,7 @@ L2A_AVX2 void softmax_avx2(std::int64_t rows, const TileSoftmax& s) {
   }
 }
 
+// The sums of four vectors.
 L2A_AVX2 __m128 sums_of(__m256 a, __m256 b, __m256 c, __m256 d) {
   const __m256 four = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
   return _mm_add_ps(_mm256_castps256_ps128(four), _mm256_extractf128_ps(four, 1));

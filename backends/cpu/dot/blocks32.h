@@ -147,6 +147,7 @@ template <class Format, int kRows, int kColumns>
 L2A_AVX512 void blocks32_avx512(std::int64_t k, const std::byte* weights, std::int64_t stride,
                                 const ActivationRow* x, float* out) {
   using Block = typename Format::Block;
+  constexpr int kFlipped = Format::kSigned ? 128 : 0;  // what flipping the sign's bit adds
   const std::int64_t fours = k / 128 * 4;
   // Scales 0 and 1, or 2 and 3, each over the eight lanes of its block.
   const __m512i lanes[2] = {_mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1),
@@ -163,7 +164,7 @@ L2A_AVX512 void blocks32_avx512(std::int64_t k, const std::byte* weights, std::i
     for (int c = 0; c < kColumns; ++c) {
       for (int j = 0; j < 2; ++j) {
         v[c][j] = _mm512_loadu_si512(x[c].q + 32 * (i + 2 * j));
-        start[c][j] = x86::products_start < Format::kSigned ? 128 : 0 > (v[c][j]);
+        start[c][j] = x86::products_start<kFlipped>(v[c][j]);
       }
     }
 #pragma GCC unroll 4
