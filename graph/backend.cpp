@@ -2,7 +2,7 @@
 
 namespace l2a {
 
-HostOperands host_operands(const Graph& graph, const Node& node,
+Operands host_operands(const Graph& graph, const Node& node,
                            std::span<const Binding> bindings) {
   auto view = [&](ValueId id) {
     if (id == kNoValue) return TensorView{};
@@ -11,7 +11,7 @@ HostOperands host_operands(const Graph& graph, const Node& node,
     std::byte* data = binding.buffer->host() + binding.offset + graph.root_offset(id);
     return TensorView{info.dtype, info.shape, info.strides, data};
   };
-  HostOperands operands;
+  Operands operands;
   operands.inputs.reserve(node.inputs.size());
   for (const ValueId input : node.inputs) operands.inputs.push_back(view(input));
   operands.output = view(node.output);

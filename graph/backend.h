@@ -104,11 +104,12 @@ class Backend {
                                               std::span<const Binding> bindings) = 0;
 };
 
-// The views of a node's operands under `bindings`, for backends on host memory.
-struct HostOperands {
+// The views of a node's operands under the bindings of an executable.
+struct Operands {
   std::vector<TensorView> inputs;
   TensorView output;
 };
-HostOperands host_operands(const Graph& graph, const Node& node, std::span<const Binding> bindings);
+// For backends on host memory.
+Operands host_operands(const Graph& graph, const Node& node, std::span<const Binding> bindings);
 
 }  // namespace l2a

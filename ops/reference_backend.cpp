@@ -28,7 +28,7 @@ class ReferenceExecutable final : public Executable {
  private:
   struct Call {
     const Op* op;
-    HostOperands operands;
+    Operands operands;
 
     void run() const { op->reference(operands.inputs, operands.output); }
   };

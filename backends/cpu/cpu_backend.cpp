@@ -26,7 +26,7 @@ class CpuExecutable final : public Executable {
       const Node& node = graph_->node(id);
       const CpuKernel* kernel = find_cpu_kernel(node.op->name());
       operands_.push_back(host_operands(*graph_, node, bindings));
-      const HostOperands& operands = operands_.back();
+      const Operands& operands = operands_.back();
       calls_.push_back({kernel->run, {*node.op, operands.inputs, operands.output, pool, simd}});
       if (kernel->workspace_bytes != nullptr) {
         workspace = std::max(workspace, kernel->workspace_bytes(calls_.back().call));
@@ -51,7 +51,7 @@ class CpuExecutable final : public Executable {
     CpuCall call;
   };
   std::shared_ptr<const Graph> graph_;
-  std::vector<HostOperands>
+  std::vector<Operands>
       operands_;  // what the calls' spans refer to; never grows after construction
   std::vector<Step> calls_;
   std::shared_ptr<Buffer> workspace_;

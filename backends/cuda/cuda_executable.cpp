@@ -24,7 +24,7 @@ CudaExecutable::CudaExecutable(std::shared_ptr<const Graph> graph, std::span<con
   };
   for (const NodeId id : nodes) {
     const Node& node = graph_->node(id);
-    NodeOperands& operands = operands_.emplace_back();
+    Operands& operands = operands_.emplace_back();
     for (const ValueId input : node.inputs) operands.inputs.push_back(view(input));
     operands.output = view(node.output);
   }

@@ -30,7 +30,7 @@ class CudaExecutable final : public Executable {
   std::shared_ptr<const Graph> graph_;
   int device_;
   cudaStream_t stream_;
-  std::vector<NodeOperands> operands_;  // what the steps refer to
+  std::vector<Operands> operands_;  // what the steps refer to
   std::vector<Step> steps_;
   DeviceMemory workspace_;
   Scratch scratch_;  // parts of it

@@ -28,8 +28,8 @@ constexpr std::size_t kAlign = 256;
 
 class Lowering : Patterns {
  public:
-  Lowering(const Graph& graph, std::span<const NodeId> nodes,
-           std::span<const NodeOperands> operands, const DeviceTraits& device, cudaStream_t stream)
+  Lowering(const Graph& graph, std::span<const NodeId> nodes, std::span<const Operands> operands,
+           const DeviceTraits& device, cudaStream_t stream)
       : Patterns(graph, nodes, operands, device), stream_(stream) {}
 
   Lowered run() {
@@ -227,7 +227,9 @@ class Lowering : Patterns {
 
   std::size_t gated(std::size_t i) {
     const std::size_t up = i + 1, gate = i, silu = i + 2;
-    if (!few(gate) || !few(up) || op<SiluMul>(silu) == nullptr || !same_x(gate, up)) return 0;
+    if (!few(gate) || !few(up) || op<SiluMul>(silu) == nullptr ||
+        !same_activations(*this, gate, up))
+      return 0;
     const TensorView &a = in(gate, Matmul::kWeight), &b = in(up, Matmul::kWeight);
     if (a.dtype != b.dtype || a.shape != b.shape || !feeds_only(gate, silu, SiluMul::kGate) ||
         !feeds_only(up, silu, SiluMul::kUp) || !writes_apart(gate, out(silu))) {
@@ -250,16 +252,17 @@ class Lowering : Patterns {
     const auto found = match_heads(i, routed);
     if (!found) return 0;
     const auto *key = &found->key, *value = &found->value;
-    const std::optional<Projection>& query = found->query;
-    const std::size_t first = found->first, second = found->second;
+    const std::optional<ProjectionRun>& query = found->query;
+    const std::size_t first = found->append_key, second = found->append_value;
     const TensorView &cache = out(first), &x = in(i, Matmul::kX);
     FinishHeads call;
     call.tokens = static_cast<int>(x.shape[0]);
     call.key_heads = static_cast<int>(cache.shape[1]);
     call.dim = static_cast<int>(cache.shape[2]);
-    call.eps = key->norm != nullptr ? key->eps : query ? query->eps : 0;
-    call.table = address<float>(*key->table);
-    call.half = key->rope->pairing == RopePairing::half;
+    const std::size_t normed = key->norm != Routed::kNone || !query ? key->norm : query->norm;
+    call.eps = normed != Routed::kNone ? op<RmsNorm>(normed)->eps : 0;
+    call.table = address<float>(in(key->rope, Rope::kTable));
+    call.half = op<Rope>(key->rope)->pairing == RopePairing::half;
     call.positions = address<std::int32_t>(in(first, KvAppend::kPositions));
     call.keys = cache.data;
     call.values = out(second).data;
@@ -273,7 +276,7 @@ class Lowering : Patterns {
 
     // Where each projection goes among the heads.
     struct Placed {
-      const Projection* projection;
+      const ProjectionRun* projection;
       HeadPart* part;
       std::size_t place = 0;
     };
@@ -281,8 +284,9 @@ class Lowering : Patterns {
     if (query) parts.push_back({&*query, &call.query});
     std::size_t used = 0;
     for (Placed& one : parts) {
-      if (one.projection->bias != nullptr) one.part->bias = address<float>(*one.projection->bias);
-      if (one.projection->norm != nullptr) one.part->norm = address<float>(*one.projection->norm);
+      const std::size_t bias = one.projection->bias, norm = one.projection->norm;
+      if (bias != Routed::kNone) one.part->bias = address<float>(in(bias, Add::kB));
+      if (norm != Routed::kNone) one.part->norm = address<float>(in(norm, RmsNorm::kWeight));
       one.place = used;
       const Shape& weight = in(one.projection->matmul, Matmul::kWeight).shape;
       const std::size_t bytes = dtype_bytes(Dtype::f32, call.tokens * weight[0]);
@@ -362,9 +366,8 @@ class Lowering : Patterns {
 
 }  // namespace
 
-Lowered lower(const Graph& graph, std::span<const NodeId> nodes,
-              std::span<const NodeOperands> operands, const DeviceTraits& device,
-              cudaStream_t stream) {
+Lowered lower(const Graph& graph, std::span<const NodeId> nodes, std::span<const Operands> operands,
+              const DeviceTraits& device, cudaStream_t stream) {
   return Lowering(graph, nodes, operands, device, stream).run();
 }
 

@@ -45,12 +45,8 @@ struct Lowered {
 };
 
 // Both must outlive the steps; `operands` are those of `nodes`, in order.
-struct NodeOperands {
-  std::vector<TensorView> inputs;
-  TensorView output;
-};
 Lowered lower(const Graph& graph, std::span<const NodeId> nodes,
-              std::span<const NodeOperands> operands, const DeviceTraits& device,
+              std::span<const Operands> operands, const DeviceTraits& device,
               cudaStream_t stream);
 
 }  // namespace l2a::cuda

@@ -27,11 +27,6 @@ bool Patterns::few(std::size_t i) const {
               0 &&
           x.shape[1] % 8 == 0);
 }
-bool Patterns::same_x(std::size_t i, std::size_t j) const {
-  return in(i, Matmul::kX).data == in(j, Matmul::kX).data &&
-         in_value(i, Matmul::kX) == in_value(j, Matmul::kX) &&
-         in_value(i, Matmul::kRows) == in_value(j, Matmul::kRows);
-}
 bool Patterns::prepares(std::size_t i) const {
   const Shape& x = in(i, Matmul::kX).shape;
   return few(i) && prepares_token(in(i, Matmul::kWeight).dtype, x[0], x[1], device_);
@@ -71,30 +66,6 @@ bool Patterns::can_leave_norm(std::size_t i) const {
   return true;
 }
 
-std::optional<Projection> Patterns::projection(std::size_t i, ValueId rows) const {
-  if (i >= size() || !few(i) || in_value(i, Matmul::kRows) != rows) return std::nullopt;
-  Projection p;
-  p.matmul = p.last = i;
-  if (op<Add>(i + 1) != nullptr && feeds_only(p.last, i + 1, Add::kA) &&
-      in(i + 1, Add::kB).shape.rank() == 1) {
-    p.bias = &in(i + 1, Add::kB);
-    p.last = ++i;
-  }
-  if (const auto* norm = op<RmsNorm>(i + 1);
-      norm != nullptr && feeds_only(p.last, i + 1, RmsNorm::kX)) {
-    p.norm = &in(i + 1, RmsNorm::kWeight);
-    p.eps = norm->eps;
-    p.last = ++i;
-  }
-  if (const auto* rope = op<Rope>(i + 1); rope != nullptr && feeds_only(p.last, i + 1, Rope::kX)) {
-    p.rope = rope;
-    p.table = &in(i + 1, Rope::kTable);
-    p.last = ++i;
-  }
-  p.next = i + 1;
-  return p;
-}
-
 std::optional<Routed> Patterns::match_routed(std::size_t i) const {
   if (op<Route>(i) == nullptr || in(i, Route::kX).shape[0] != 1) return std::nullopt;
   Routed routed;
@@ -104,7 +75,7 @@ std::optional<Routed> Patterns::match_routed(std::size_t i) const {
   const auto found = match_heads(routed.end(), routed);
   if (!found || !found->query) return std::nullopt;
   // One launch answers for all, and each needs its activations where a block prepares them.
-  for (const Projection* one : {&found->key, &found->value, &*found->query}) {
+  for (const ProjectionRun* one : {&found->key, &found->value, &*found->query}) {
     if (!prepares(one->matmul)) return std::nullopt;
   }
   // The router may read something else, but not a norm that only it and these products have.
@@ -113,35 +84,16 @@ std::optional<Routed> Patterns::match_routed(std::size_t i) const {
   if (!same && i > 0 && in_value(i, Route::kX) == out_value(i - 1)) return std::nullopt;
   return routed;
 }
-std::optional<Heads> Patterns::match_heads(std::size_t i, const Routed& routed) const {
-  const auto key = projection(i, kNoValue);
-  if (!key || key->rope == nullptr) return std::nullopt;
-  const auto value = projection(key->next, kNoValue);
-  if (!value || value->rope != nullptr || value->norm != nullptr || !same_x(i, value->matmul))
+std::optional<HeadsRun> Patterns::match_heads(std::size_t i, const Routed& routed) const {
+  auto found = l2a::match_heads(*this, i, routed.gather);
+  if (!found || !few(found->key.matmul) || !few(found->value.matmul) ||
+      out(found->append_key).shape[2] > kMostHeadDims)
     return std::nullopt;
-  const std::size_t first = value->next, second = first + 1;
-  const auto *append_key = op<KvAppend>(first), *append_value = op<KvAppend>(second);
-  if (append_key == nullptr || append_value == nullptr ||
-      !feeds_only(key->last, first, KvAppend::kX) ||
-      !feeds_only(value->last, second, KvAppend::kX) || append_key->sinks != append_value->sinks ||
-      out(second).shape != out(first).shape || out(first).shape[2] > kMostHeadDims) {
-    return std::nullopt;
-  }
-  Heads found{*key, *value, std::nullopt, first, second};
-  const auto query = projection(second + 1, routed.gathers() ? out_value(routed.route) : kNoValue);
-  if (!query || query->rope == nullptr || query->table->data != key->table->data ||
-      query->rope->pairing != key->rope->pairing ||
-      (query->norm != nullptr && key->norm != nullptr && query->eps != key->eps))
-    return found;
-  const bool same = routed.gathers()
-                        ? feeds_only(routed.gather, query->matmul, Matmul::kX) &&
-                              in_value(routed.gather, GatherRows::kX) == in_value(i, Matmul::kX)
-                        : same_x(i, query->matmul);
-  if (same) found.query = query;
+  if (found->query && !few(found->query->matmul)) found->query.reset();
   return found;
 }
 
-bool Patterns::attends(std::size_t i, const Heads& heads) const {
+bool Patterns::attends(std::size_t i, const HeadsRun& heads) const {
   if (op<Attention>(i) == nullptr || !heads.query ||
       !feeds_only(heads.query->last, i, Attention::kQuery))
     return false;
@@ -149,11 +101,11 @@ bool Patterns::attends(std::size_t i, const Heads& heads) const {
   const auto untouched = [&](std::size_t append) {
     return value(node(append).inputs[KvAppend::kCache]).kind == ValueKind::state;
   };
-  return inputs[Attention::kKeys] == node(heads.first).output &&
-         inputs[Attention::kValues] == node(heads.second).output &&
-         inputs[Attention::kFreshKeys] == kNoValue && untouched(heads.first) &&
-         untouched(heads.second) &&
-         in(i, Attention::kPositions).data == in(heads.first, KvAppend::kPositions).data;
+  return inputs[Attention::kKeys] == node(heads.append_key).output &&
+         inputs[Attention::kValues] == node(heads.append_value).output &&
+         inputs[Attention::kFreshKeys] == kNoValue && untouched(heads.append_key) &&
+         untouched(heads.append_value) &&
+         in(i, Attention::kPositions).data == in(heads.append_key, KvAppend::kPositions).data;
 }
 
 }  // namespace l2a::cuda
