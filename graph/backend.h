@@ -51,7 +51,8 @@ class Executable {
   virtual ~Executable() = default;
   virtual void run() = 0;
   // The same, and adds to seconds[i] what the i-th of its nodes took: by the clock on the host, by
-  // the device's timestamps elsewhere. What this costs beside run() is not counted.
+  // the device's timestamps elsewhere. Nodes that are computed together have their time under the first
+  // or the largest of them. What this costs beside run() is not counted.
   virtual void run_timed(std::span<double> seconds) = 0;
 };
 

@@ -4,6 +4,7 @@
 
 #include "backends/cpu/kernel.h"
 #include "backends/cpu/limits.h"
+#include "backends/cpu/lowering.h"
 #include "graph/error.h"
 #include "graph/host_memory.h"
 #include "graph/stopwatch.h"
@@ -21,40 +22,31 @@ class CpuExecutable final : public Executable {
                 const SimdKernels& simd)
       : graph_(std::move(graph)) {
     operands_.reserve(nodes.size());
-    std::size_t workspace = 0;
-    for (const NodeId id : nodes) {
-      const Node& node = graph_->node(id);
-      const CpuKernel* kernel = find_cpu_kernel(node.op->name());
-      operands_.push_back(host_operands(*graph_, node, bindings));
-      const Operands& operands = operands_.back();
-      calls_.push_back({kernel->run, {*node.op, operands.inputs, operands.output, pool, simd}});
-      if (kernel->workspace_bytes != nullptr) {
-        workspace = std::max(workspace, kernel->workspace_bytes(calls_.back().call));
-      }
-    }
-    if (workspace == 0) return;
-    workspace_ = backend.allocate(workspace);
-    for (Step& step : calls_) step.call.workspace = workspace_->host();
+    for (const NodeId id : nodes)
+      operands_.push_back(host_operands(*graph_, graph_->node(id), bindings));
+    cpu::Lowered lowered = cpu::lower(*graph_, nodes, operands_, pool, simd);
+    steps_ = std::move(lowered.steps);
+    constexpr std::size_t kAlign = 64;
+    const std::size_t heads = (lowered.general_bytes + kAlign - 1) / kAlign * kAlign;
+    if (heads + lowered.head_bytes == 0) return;
+    workspace_ = backend.allocate(heads + lowered.head_bytes);
+    scratch_ = {workspace_->host(), workspace_->host() + heads};
   }
 
   void run() override {
-    for (const Step& step : calls_) step.run(step.call);
+    for (const cpu::Step& step : steps_) step.run(scratch_);
   }
   void run_timed(std::span<double> seconds) override {
-    for (std::size_t i = 0; i < calls_.size(); ++i)
-      seconds[i] += seconds_of([&] { calls_[i].run(calls_[i].call); });
+    for (const cpu::Step& step : steps_)
+      seconds[step.node] += seconds_of([&] { step.run(scratch_); });
   }
 
  private:
-  struct Step {
-    void (*run)(const CpuCall&);
-    CpuCall call;
-  };
   std::shared_ptr<const Graph> graph_;
-  std::vector<Operands>
-      operands_;  // what the calls' spans refer to; never grows after construction
-  std::vector<Step> calls_;
+  std::vector<Operands> operands_;  // what the steps refer to; never grows after construction
+  std::vector<cpu::Step> steps_;
   std::shared_ptr<Buffer> workspace_;
+  cpu::Scratch scratch_;  // parts of it
 };
 
 class CpuBackend final : public HostBackend {

@@ -70,6 +70,10 @@ struct SimdKernels {
   // x[i] = exp(x[i] - shift); returns their sum. Every x[i] <= shift.
   float (*exp_and_sum)(std::int64_t n, float shift, float* x);
   void (*silu_mul)(std::int64_t n, const float* gate, const float* up, float* out);
+  void (*scale_by)(std::int64_t n, const float* x, float scale, const float* weight,
+                   float* out);  // out[i] = x[i] * scale * weight[i]
+  // Turns x[p] and x[p + pairs] by the angle whose cosine and sine are table[2 p] and table[2 p + 1]. In place, too.
+  void (*turn_halves)(std::int64_t pairs, const float* x, const float* table, float* out);
 
   const QuantizedDot& quantized_dot(Dtype dtype) const {
     return quantized[static_cast<std::size_t>(dtype)];

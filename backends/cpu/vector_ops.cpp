@@ -80,6 +80,24 @@ void silu_mul_generic(std::int64_t n, const float* gate, const float* up, float*
   }
 }
 
+void scale_by_generic(std::int64_t n, const float* x, float scale, const float* weight,
+                      float* out) {
+  for (std::int64_t i = 0; i < n; ++i) out[i] = x[i] * scale * weight[i];
+}
+
+void turn_pairs_from(std::int64_t p, std::int64_t pairs, const float* x, const float* table,
+                     float* out) {
+  for (; p < pairs; ++p) {
+    const float cosine = table[2 * p], sine = table[2 * p + 1];
+    const float a = x[p], b = x[p + pairs];
+    out[p] = a * cosine - b * sine;
+    out[p + pairs] = b * cosine + a * sine;
+  }
+}
+void turn_halves_generic(std::int64_t pairs, const float* x, const float* table, float* out) {
+  turn_pairs_from(0, pairs, x, table, out);
+}
+
 #if defined(__x86_64__)
 
 // Up to eight floats, as many as are left; the other lanes are zero and their memory is not
@@ -221,6 +239,34 @@ L2A_AVX2 void silu_mul_avx2(std::int64_t n, const float* gate, const float* up, 
   }
 }
 
+L2A_AVX2 void scale_by_avx2(std::int64_t n, const float* x, float scale, const float* weight,
+                            float* out) {
+  const __m256 scales = _mm256_set1_ps(scale);
+  for (std::int64_t i = 0; i < n; i += 8) {
+    const std::int64_t left = n - i;
+    const __m256 scaled = _mm256_mul_ps(load_up_to8(left, x + i), scales);
+    store_up_to8(left, out + i, _mm256_mul_ps(scaled, load_up_to8(left, weight + i)));
+  }
+}
+
+// A shuffle of two vectors works in halves of the register and gives places 0 1 4 5 and 2 3 6 7.
+L2A_AVX2 inline __m256 in_order(__m256 v) {
+  return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(v), 0xd8));
+}
+L2A_AVX2 void turn_halves_avx2(std::int64_t pairs, const float* x, const float* table, float* out) {
+  std::int64_t p = 0;
+  for (; p + 8 <= pairs; p += 8) {
+    const __m256 first = _mm256_loadu_ps(table + 2 * p),
+                 second = _mm256_loadu_ps(table + 2 * p + 8);
+    const __m256 cosine = in_order(_mm256_shuffle_ps(first, second, 0x88));
+    const __m256 sine = in_order(_mm256_shuffle_ps(first, second, 0xdd));
+    const __m256 a = _mm256_loadu_ps(x + p), b = _mm256_loadu_ps(x + p + pairs);
+    _mm256_storeu_ps(out + p, _mm256_fmsub_ps(a, cosine, _mm256_mul_ps(b, sine)));
+    _mm256_storeu_ps(out + p + pairs, _mm256_fmadd_ps(b, cosine, _mm256_mul_ps(a, sine)));
+  }
+  turn_pairs_from(p, pairs, x, table, out);
+}
+
 #endif
 
 }  // namespace
@@ -231,6 +277,8 @@ void set_vector_ops([[maybe_unused]] SimdLevel level, SimdKernels& kernels) {
   kernels.max = max_generic;
   kernels.exp_and_sum = exp_and_sum_generic;
   kernels.silu_mul = silu_mul_generic;
+  kernels.scale_by = scale_by_generic;
+  kernels.turn_halves = turn_halves_generic;
 #if defined(__x86_64__)
   if (level != SimdLevel::generic) {
     kernels.quantize_activation_row = level >= SimdLevel::avx512 ? quantize_avx512 : quantize_avx2;
@@ -238,6 +286,8 @@ void set_vector_ops([[maybe_unused]] SimdLevel level, SimdKernels& kernels) {
     kernels.max = max_avx2;
     kernels.exp_and_sum = exp_and_sum_avx2;
     kernels.silu_mul = silu_mul_avx2;
+    kernels.scale_by = scale_by_avx2;
+    kernels.turn_halves = turn_halves_avx2;
   }
 #endif
 }

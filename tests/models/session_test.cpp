@@ -332,7 +332,9 @@ TEST_CASE("steps tell the time of their ops while they are asked to, and compute
     for (const OpTimes* times : {&prefill, &decode}) {
       CHECK(times->at("argmax").calls == 1);
       CHECK(times->at("attention").calls >= model.config().layers);
-      for (const auto& [name, time] : *times) CHECK(time.seconds > 0);
+      // What is computed with another op has its calls, and its time is that op's.
+      for (const auto& [name, time] : *times) CHECK(time.seconds >= 0);
+      for (const char* own : {"matmul", "attention", "argmax"}) CHECK(times->at(own).seconds > 0);
     }
     // As many nodes as the plan has: nothing of the step that was not to be timed.
     std::int64_t calls = 0;

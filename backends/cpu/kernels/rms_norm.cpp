@@ -1,9 +1,7 @@
-// y = x / rms(x) * weight: two passes over a row that is in cache for the second.
 #include "ops/rms_norm.h"
 
-#include <cmath>
-
 #include "backends/cpu/kernels/kernels.h"
+#include "backends/cpu/row_ops.h"
 
 namespace l2a::cpu {
 namespace {
@@ -15,16 +13,14 @@ void run(const CpuCall& call) {
   const std::int64_t width = x.shape.back();
   const std::int64_t heads = x.shape.rank() == 3 ? x.shape[1] : 1;
   const std::int64_t rows = active_rows(call.inputs[RmsNorm::kRows], x.shape[0]);
-  call.pool.parallel_for(
-      rows * heads, row_grain(width * 4), [&](std::int64_t begin, std::int64_t end) {
-        for (std::int64_t i = begin; i < end; ++i) {
-          const float* from = x.row<const float>(i / heads) + i % heads * width;
-          float* to = call.output.row<float>(i / heads) + i % heads * width;
-          const float mean = call.simd.sum_of_squares(width, from) / static_cast<float>(width);
-          const float scale = 1.0f / std::sqrt(mean + eps);
-          for (std::int64_t k = 0; k < width; ++k) to[k] = from[k] * scale * weight[k];
-        }
-      });
+  call.pool.parallel_for(rows * heads, row_grain(width * 4),
+                         [&](std::int64_t begin, std::int64_t end) {
+                           for (std::int64_t i = begin; i < end; ++i) {
+                             const float* from = x.row<const float>(i / heads) + i % heads * width;
+                             float* to = call.output.row<float>(i / heads) + i % heads * width;
+                             norm_row(call.simd, width, from, weight, eps, to);
+                           }
+                         });
 }
 
 }  // namespace

@@ -17,10 +17,7 @@ L2A_AVX512 void tile(std::int64_t k, const FloatPanelPlace* places, const PanelT
                               x86::first_lanes(out.rows > 16 ? out.rows - 16 : 0)};
   for (int t = 0; t < kTokens; ++t) {
     values[t] = reinterpret_cast<const float*>(x.data + (token + t) * x.stride) + x.first;
-    for (int v = 0; v < 2; ++v) {
-      const float* y = out.data + (token + t) * out.stride + 16 * v;
-      total[t][v] = out.add ? _mm512_maskz_loadu_ps(masks[v], y) : _mm512_setzero_ps();
-    }
+    total[t][0] = total[t][1] = _mm512_setzero_ps();
   }
   for (std::int64_t i = 0; i < k; ++i) {
     const __m512 w[2] = {_mm512_load_ps(places[i]), _mm512_load_ps(places[i] + 16)};
@@ -31,7 +28,9 @@ L2A_AVX512 void tile(std::int64_t k, const FloatPanelPlace* places, const PanelT
   }
   for (int t = 0; t < kTokens; ++t) {
     for (int v = 0; v < 2; ++v) {
-      _mm512_mask_storeu_ps(out.data + (token + t) * out.stride + 16 * v, masks[v], total[t][v]);
+      float* y = out.data + (token + t) * out.stride + 16 * v;
+      if (out.add) total[t][v] = _mm512_add_ps(total[t][v], _mm512_maskz_loadu_ps(masks[v], y));
+      _mm512_mask_storeu_ps(y, masks[v], total[t][v]);
     }
   }
 }

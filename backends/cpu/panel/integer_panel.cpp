@@ -25,10 +25,7 @@ L2A_AVX512 void tile(std::int64_t k, const IntegerPanelStep<kPlaces>* steps, con
     q[t] = reinterpret_cast<const std::uint8_t*>(view.q);
     scale[t] = view.scale;
     sum[t] = view.sum;
-    for (int v = 0; v < 2; ++v) {
-      const float* y = out.data + (token + t) * out.stride + 16 * v;
-      total[t][v] = out.add ? _mm512_maskz_loadu_ps(masks[v], y) : _mm512_setzero_ps();
-    }
+    total[t][0] = total[t][1] = _mm512_setzero_ps();
   }
   for (std::int64_t s = 0; s < k / kPlaces; ++s) {
     const IntegerPanelStep<kPlaces>& step = steps[s];
@@ -64,7 +61,9 @@ L2A_AVX512 void tile(std::int64_t k, const IntegerPanelStep<kPlaces>* steps, con
   }
   for (int t = 0; t < kTokens; ++t) {
     for (int v = 0; v < 2; ++v) {
-      _mm512_mask_storeu_ps(out.data + (token + t) * out.stride + 16 * v, masks[v], total[t][v]);
+      float* y = out.data + (token + t) * out.stride + 16 * v;
+      if (out.add) total[t][v] = _mm512_add_ps(total[t][v], _mm512_maskz_loadu_ps(masks[v], y));
+      _mm512_mask_storeu_ps(y, masks[v], total[t][v]);
     }
   }
 }
