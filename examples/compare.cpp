@@ -42,7 +42,7 @@ struct Options {
   std::string path, prompt, file, tokens, html, type_kv = "f32";
   std::vector<std::string> backends;
   int threads = 0;
-  std::optional<l2a::SimdLevel> cpu_level;
+  l2a::CpuOptions cpu;
   std::optional<l2a::PrefillPrecision> prefill;
   l2a::ComparisonOptions comparison;
   bool quiet = false;
@@ -79,7 +79,7 @@ class Compare {
     if (!options_.html.empty()) page.emplace(options_.html);
     std::vector<std::shared_ptr<l2a::Backend>> backends;
     for (const std::string& name : options_.backends) {
-      l2a::BackendOptions backend{name, -1, options_.cpu_level, {}};
+      l2a::BackendOptions backend{name, -1, options_.cpu, {}};
       if (name == "cuda") backend.prefill = options_.prefill;
       backends.push_back(l2a::make_backend(backend, options_.threads));
     }
@@ -166,7 +166,7 @@ void add_options(CLI::App& app, Options& options) {
   app.add_option("-t,--threads", options.threads, "CPU threads; 0: as many as this process may use")
       ->check(CLI::Range(0, 1024))
       ->option_text("N [0]");
-  l2a::add_cpu_level_option(app, options.cpu_level);
+  l2a::add_cpu_options(app, options.cpu);
   l2a::add_prefill_option(app, options.prefill);
   app.add_option("--html", options.html, "Also write a page with plots; replaced when it exists")
       ->check(l2a::not_empty())

@@ -1,10 +1,12 @@
 #include "graph/thread_pool.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <system_error>
 
 #if defined(__linux__)
+#include <pthread.h>
 #include <sched.h>
 #endif
 #if defined(__x86_64__)
@@ -64,8 +66,12 @@ int default_thread_count() {
   return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
 }
 
-ThreadPool::ThreadPool(int threads) {
+ThreadPool::ThreadPool(int threads, bool pin) {
   if (threads == 0) threads = default_thread_count();
+  if (pin && threads > default_thread_count()) {
+    throw Error(concat("cannot pin ", threads, " threads: this process may run on ",
+                       default_thread_count(), " CPUs"));
+  }
   try {
     for (int i = 1; i < threads; ++i) {
       workers_.emplace_back([this] { work(); });
@@ -74,6 +80,37 @@ ThreadPool::ThreadPool(int threads) {
     stop_workers();
     throw Error(concat("cannot start ", threads, " CPU threads: ", error.code().message()));
   }
+  if (!pin) return;
+  try {
+    pin_workers();
+  } catch (...) {
+    stop_workers();
+    throw;
+  }
+}
+
+void ThreadPool::pin_workers() {
+#if defined(__linux__)
+  cpu_set_t allowed;
+  int error = sched_getaffinity(0, sizeof(allowed), &allowed) == 0 ? 0 : errno;
+  int cpu = -1;
+  const auto next = [&] {
+    for (++cpu; cpu < CPU_SETSIZE && !CPU_ISSET(cpu, &allowed);) ++cpu;
+  };
+  next();  // the caller's
+  for (std::thread& worker : workers_) {
+    next();
+    if (error != 0 || cpu == CPU_SETSIZE) break;
+    cpu_set_t own;
+    CPU_ZERO(&own);
+    CPU_SET(cpu, &own);
+    error = pthread_setaffinity_np(worker.native_handle(), sizeof(own), &own);
+  }
+  if (error != 0)
+    throw Error(concat("cannot pin CPU threads: ", std::generic_category().message(error)));
+#else
+  throw Error("threads can be pinned on Linux only");
+#endif
 }
 
 ThreadPool::~ThreadPool() { stop_workers(); }

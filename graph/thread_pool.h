@@ -28,8 +28,10 @@ int default_thread_count();
 
 class ThreadPool {
  public:
-  // 0: default_thread_count(). Throws Error when the system does not give that many.
-  explicit ThreadPool(int threads = 0);
+  // 0: default_thread_count(). With `pin` each worker stays on a CPU of its own, and the first that this process may run
+  // on is left to the caller, whose thread is not touched. Throws Error when the system does not give that many threads,
+  // or cannot pin them.
+  explicit ThreadPool(int threads = 0, bool pin = false);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
@@ -66,6 +68,7 @@ class ThreadPool {
   void work();
   bool wait_for_loop(std::uint32_t seen);
   void leave();
+  void pin_workers();
   void stop_workers();
 
   // The loop in progress. Written by the caller while no worker is in a loop; `state_` publishes

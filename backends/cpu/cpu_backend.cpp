@@ -51,7 +51,8 @@ class CpuExecutable final : public Executable {
 
 class CpuBackend final : public HostBackend {
  public:
-  CpuBackend(int threads, SimdLevel level) : pool_(threads), simd_(simd_kernels(level)) {}
+  CpuBackend(const CpuOptions& options, SimdLevel level)
+      : pool_(options.threads, options.pin), simd_(simd_kernels(level)) {}
 
   std::string_view name() const override { return "cpu"; }
   bool supports(const Graph& /*graph*/, const Node& node) const override {
@@ -81,7 +82,7 @@ std::shared_ptr<Backend> make_cpu_backend(const CpuOptions& options) {
   if (std::find(available.begin(), available.end(), level) == available.end()) {
     throw Error(concat("this machine has no ", simd_level_name(level), " instructions"));
   }
-  return std::make_shared<CpuBackend>(options.threads, level);
+  return std::make_shared<CpuBackend>(options, level);
 }
 
 }  // namespace l2a

@@ -150,10 +150,12 @@ std::shared_ptr<Backend> make_backend(const BackendOptions& options, int threads
 }
 
 std::shared_ptr<Backend> make_cpu_fallback(const BackendOptions& options, int threads) {
-  return make_cpu_backend({threads, options.cpu_level});
+  CpuOptions cpu = options.cpu;
+  cpu.threads = threads;
+  return make_cpu_backend(cpu);
 }
 
-void add_cpu_level_option(CLI::App& app, std::optional<SimdLevel>& level) {
+void add_cpu_options(CLI::App& app, CpuOptions& cpu) {
   std::vector<std::string> names;
   names.reserve(kSimdLevelCount);
   for (int i = 0; i < kSimdLevelCount; ++i) {
@@ -161,13 +163,14 @@ void add_cpu_level_option(CLI::App& app, std::optional<SimdLevel>& level) {
   }
   app.add_option_function<std::string>(
          "--cpu",
-         [&level, names](const std::string& name) {
+         [&cpu, names](const std::string& name) {
            const auto found = std::find(names.begin(), names.end(), name);
-           level = static_cast<SimdLevel>(found - names.begin());
+           cpu.level = static_cast<SimdLevel>(found - names.begin());
          },
          "Instructions that the CPU's kernels use; by default the best it has")
       ->check(CLI::IsMember(names))
       ->option_text(CLI::detail::join(names, "|"));
+  app.add_flag("--pin", cpu.pin, "Keep each CPU thread but the first on a CPU of its own");
 }
 
 void add_prefill_option(CLI::App& app, std::optional<PrefillPrecision>& precision) {
@@ -193,7 +196,7 @@ void add_backend_options(CLI::App& app, BackendOptions& options) {
   app.add_option("--device", options.device, "Number of the backend's device, as in --list-devices")
       ->check(CLI::Range(0, 1023))
       ->option_text("N");
-  add_cpu_level_option(app, options.cpu_level);
+  add_cpu_options(app, options.cpu);
   add_prefill_option(app, options.prefill);
   app.add_flag_callback(
          "--list-devices", [] { throw CLI::CallForVersion(device_list(), 0); },

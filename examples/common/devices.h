@@ -7,9 +7,9 @@
 #include <string>
 #include <vector>
 
+#include "backends/cpu/cpu_backend.h"
 #include "backends/cuda/cuda_backend.h"
 #include "graph/backend.h"
-#include "graph/simd_level.h"
 
 namespace l2a {
 
@@ -19,7 +19,7 @@ std::vector<std::string> backend_names();
 struct BackendOptions {
   std::string name = "auto";
   int device = -1;                          // of the backend's; -1: the best
-  std::optional<SimdLevel> cpu_level;       // of the CPU's; none: the best that this machine has
+  CpuOptions cpu = {};                      // but its threads, which are given apart
   std::optional<PrefillPrecision> prefill;  // of CUDA's, which "auto" then takes; none: f16
 };
 
@@ -30,11 +30,11 @@ std::shared_ptr<Backend> make_backend(const BackendOptions& options, int threads
 // The CPU's, whatever `options` names.
 std::shared_ptr<Backend> make_cpu_fallback(const BackendOptions& options, int threads);
 
-// Adds --cpu. A level that the machine lacks fails when the CPU's backend is made.
-void add_cpu_level_option(CLI::App& app, std::optional<SimdLevel>& level);
+// Adds --cpu and --pin. What the machine lacks for them fails when the CPU's backend is made.
+void add_cpu_options(CLI::App& app, CpuOptions& cpu);
 // Adds --prefill-precision.
 void add_prefill_option(CLI::App& app, std::optional<PrefillPrecision>& precision);
-// Adds --backend, --device, --cpu, --prefill-precision and --list-devices.
+// Adds --backend, --device, --cpu, --pin, --prefill-precision and --list-devices.
 void add_backend_options(CLI::App& app, BackendOptions& options);
 
 }  // namespace l2a

@@ -3,12 +3,19 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <ctime>
 #include <limits>
 #include <numeric>
 #include <thread>
 #include <vector>
+
+#if defined(__linux__)
+#include <sched.h>
+#endif
+
+#include "graph/error.h"
 
 namespace l2a {
 namespace {
@@ -137,6 +144,37 @@ TEST_CASE("an idle pool burns no CPU") {
   const double busy_ms = 1000.0 * static_cast<double>(std::clock() - before) / CLOCKS_PER_SEC;
   CHECK(busy_ms < 20);  // three spinning workers would take at least the 100 ms of one core
 }
+
+#if defined(__linux__)
+TEST_CASE("pinned workers stay on CPUs of their own, the caller where it may be") {
+  const int threads = std::min(default_thread_count(), 4);
+  ThreadPool pool(threads, true);
+  // One range each, held until all have begun: each thread takes one.
+  std::atomic<int> begun = 0;
+  std::vector<cpu_set_t> sets(static_cast<std::size_t>(threads));
+  std::vector<std::thread::id> ids(sets.size());
+  pool.parallel_for(threads, 1, [&](std::int64_t begin, std::int64_t) {
+    ++begun;
+    while (begun < threads) std::this_thread::yield();
+    const auto i = static_cast<std::size_t>(begin);
+    ids[i] = std::this_thread::get_id();
+    sched_getaffinity(0, sizeof(cpu_set_t), &sets[i]);
+  });
+  cpu_set_t all;
+  CPU_ZERO(&all);
+  for (std::size_t i = 0; i < sets.size(); ++i) {
+    if (ids[i] == std::this_thread::get_id()) continue;
+    CHECK(CPU_COUNT(&sets[i]) == 1);
+    CPU_OR(&all, &all, &sets[i]);
+  }
+  CHECK(CPU_COUNT(&all) == threads - 1);
+  CHECK(default_thread_count() >= threads);
+  const std::string fault =
+      concat("cannot pin ", default_thread_count() + 1, " threads: this process may run on ",
+             default_thread_count(), " CPUs");
+  CHECK_THROWS_WITH_AS(ThreadPool(default_thread_count() + 1, true), fault.c_str(), Error);
+}
+#endif
 
 TEST_CASE("a const body can be called") {
   ThreadPool pool(2);
