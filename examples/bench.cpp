@@ -8,6 +8,7 @@
 #include <numeric>
 
 #include "examples/common/bench_report.h"
+#include "examples/common/conversion_bench.h"
 #include "examples/common/main_wrapper.h"
 #include "examples/common/open_model.h"
 #include "examples/common/progress.h"
@@ -38,12 +39,16 @@ constexpr const char* kExamples =
     "of one of them.\n"
     "Both limits are measured in the same run, every few seconds; the fastest counts. An op whose\n"
     "data is still in a cache can be above the limit of memory.\n\n"
+    "--convert times the making of a file instead, which goes into the folder of temporary files "
+    "and\n"
+    "from there at once; the disk counts.\n\n"
     "Examples:\n"
     "  l2a-bench model.gguf\n"
     "  l2a-bench model.gguf -p 512,2048 -n 64 -d 0,4096,16384 -t 1,2 --type-kv f16,f32\n"
     "  l2a-bench model.gguf -p 0 -n 32 --ops                      # tg only; where the time goes\n"
     "  l2a-bench model.gguf -p 0 -n 32 --sequences 1,4,8          # as a server generates\n"
     "  l2a-bench --shape 8b --type q4_k_m --l2a --route forced:0.2 -d 0,32768   # no file needed\n"
+    "  l2a-bench f16.gguf --convert q8_0,q4_k_m -t 1,2\n"
     "  l2a-bench model.gguf -o json | jq '.[] | {n_prompt, n_gen, median_ts}'";
 
 struct Options {
@@ -51,6 +56,7 @@ struct Options {
   std::vector<std::int64_t> prompts = {512}, generated = {128}, depths = {0}, sequences = {1};
   std::vector<int> threads = {0};
   std::vector<std::string> cache_types = {"f16"};
+  std::vector<std::string> conversions;  // instead of tests
   std::int64_t chunk = 512, repetitions = 5;
   std::string route = "model", output = "md";
   std::string type = "q8_0", mode = "add";
@@ -62,8 +68,15 @@ struct Options {
     if (choice.by == l2a::RouteChoice::By::model) return std::nullopt;
     return choice.share;
   }
+  l2a::BenchFormat format() const {
+    return output == "md"    ? l2a::BenchFormat::markdown
+           : output == "csv" ? l2a::BenchFormat::csv
+                             : l2a::BenchFormat::json;
+  }
   // What is wrong with the options together; empty when nothing is.
   std::string conflict() const {
+    if (!conversions.empty() && model.path.empty())
+      return "--convert goes with MODEL, a file or a folder to convert";
     if (model.path.empty() == random.shape.empty())
       return "either MODEL or --shape is needed, for a file or for random weights";
     if (!random.shape.empty() && (model.gpu_layers || model.device_memory))
@@ -102,9 +115,7 @@ class Bench {
  public:
   explicit Bench(const Options& options)
       : options_(options),
-        report_(options.output == "md"    ? l2a::BenchFormat::markdown
-                : options.output == "csv" ? l2a::BenchFormat::csv
-                                          : l2a::BenchFormat::json),
+        report_(options.format()),
         progress_(!options.quiet && ::isatty(STDERR_FILENO) == 1,
                   [](double runs) { return concat(std::llround(runs), " runs"); }) {
     for (const std::int64_t depth : options.depths) {
@@ -303,8 +314,17 @@ class Bench {
 
 template <class Value>
 CLI::Option* add_list(CLI::App& app, const char* name, std::vector<Value>& values,
-                      const char* help) {
+                      const std::string& help) {
   return app.add_option(name, values, help)->delimiter(',')->allow_extra_args(false);
+}
+
+CLI::Validator recipe_name() {
+  return {[](std::string& name) {
+            return l2a::find_recipe(name) != nullptr
+                       ? std::string()
+                       : concat("'", name, "' is none of ", l2a::recipe_names());
+          },
+          ""};
 }
 
 void add_random_options(CLI::App& app, Options& options) {
@@ -313,13 +333,7 @@ void add_random_options(CLI::App& app, Options& options) {
                                "Random weights in the shape of this Qwen3 model instead of a file");
   shape->check(CLI::IsMember(l2a::random_model_shapes()))->option_text(shapes);
   app.add_option("--type", options.type, concat("Their types: ", l2a::recipe_names()))
-      ->check(CLI::Validator(
-          [](std::string& name) {
-            return l2a::find_recipe(name) != nullptr
-                       ? std::string()
-                       : concat("'", name, "' is none of ", l2a::recipe_names());
-          },
-          ""))
+      ->check(recipe_name())
       ->needs(shape)
       ->option_text("TYPE [q8_0]");
   auto* l2a = app.add_flag("--l2a", options.l2a, "An L2A model of that shape")->needs(shape);
@@ -373,6 +387,10 @@ void add_options(CLI::App& app, Options& options) {
   app.add_option("--chunk", options.chunk, "Prompt tokens that go through the model together")
       ->check(CLI::Range(1, 1 << 20))
       ->option_text("N [512]");
+  add_list(app, "--convert", options.conversions,
+           concat("Time conversions of MODEL to these types: ", l2a::recipe_names()))
+      ->check(recipe_name())
+      ->option_text("TYPE,...");
   app.add_flag("--ops", options.ops, "One more run of each test that tells the time by kind of op");
   add_random_options(app, options);
   app.add_option("-o,--output", options.output, "Markdown, CSV or JSON")
@@ -398,7 +416,14 @@ int main(int argc, char** argv) {
         options.random.recipe = l2a::find_recipe(options.type);
         if (options.l2a)
           options.random.l2a = options.mode == "add" ? l2a::L2aMode::add : l2a::L2aMode::widen;
-        Bench(options).run();
+        if (options.conversions.empty()) {
+          Bench(options).run();
+        } else {
+          l2a::clean_up_on_signals();
+          l2a::time_conversions({options.model.path, options.conversions, options.threads,
+                                 options.repetitions, !options.no_warmup, options.quiet},
+                                l2a::BenchReport(options.format()));
+        }
         return 0;
       });
 }

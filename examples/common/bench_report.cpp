@@ -5,6 +5,7 @@
 #include <iomanip>
 #include <nlohmann/json.hpp>
 #include <numeric>
+#include <span>
 #include <sstream>
 
 #include "examples/common/op_table.h"
@@ -88,6 +89,17 @@ Json result_json(const BenchResult& result, bool whole) {
   return json;
 }
 
+Json conversion_json(const ConversionResult& result, bool whole) {
+  Json json = {
+      {"model_filename", result.model},  {"type", result.type},
+      {"n_threads", result.threads},     {"weights", result.weights},
+      {"file_bytes", result.file_bytes}, {"median_s", result.median()},
+      {"weights_per_s", result.rate()},
+  };
+  if (whole) json["samples_s"] = result.seconds;
+  return json;
+}
+
 std::string csv_field(const Json& value) {
   const std::string text = value.is_string() ? value.get<std::string>() : value.dump();
   std::string field = "\"";
@@ -110,6 +122,11 @@ constexpr Column kColumns[] = {
     {"t/s", 16},         {"median", 9},  {"each", 7},          {"of the limit", 26},
 };
 
+constexpr Column kConversionColumns[] = {
+    {"model", 28, true}, {"to", 7, true}, {"threads", 7},      {"size", 9},
+    {"seconds", 16},     {"median", 9},   {"M weights/s", 11},
+};
+
 // Text of a width on a terminal: characters of more than one byte are one column wide here.
 std::string cell(const Column& column, const std::string& text) {
   const auto columns = static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) {
@@ -119,48 +136,76 @@ std::string cell(const Column& column, const std::string& text) {
   return column.left ? text + space : space + text;
 }
 
-std::string markdown_row(const std::vector<std::string>& cells) {
+std::string markdown_row(std::span<const Column> columns, const std::vector<std::string>& cells) {
   std::string row = "|";
   for (std::size_t i = 0; i < cells.size(); ++i)
-    row += concat(" ", cell(kColumns[i], cells[i]), " |");
+    row += concat(" ", cell(columns[i], cells[i]), " |");
   row += '\n';
   return row;
 }
 
-std::string markdown_head() {
+std::string markdown_head(std::span<const Column> columns) {
   std::vector<std::string> titles;
   std::string rule = "|";
-  for (const Column& column : kColumns) {
+  for (const Column& column : columns) {
     titles.emplace_back(column.title);
     const std::string dashes(column.width, '-');
     rule += concat(" ", dashes, column.left ? " |" : ":|");
   }
-  return concat(markdown_row(titles), rule, "\n");
+  return concat(markdown_row(columns, titles), rule, "\n");
 }
 
 std::string markdown_result(const BenchResult& result) {
   const double share = result.limit_share();
-  return markdown_row({
-      result.model,
-      bytes_text(static_cast<double>(result.weight_bytes)),
-      result.backend,
-      std::to_string(result.threads),
-      result.cache_type,
-      bytes_text(static_cast<double>(result.caches.total())),
-      result.route.empty() ? "" : concat(fixed(100 * result.routed_share, 1), "%"),
-      result.test(),
-      concat(fixed(result.mean(), 2), " ± ", fixed(result.deviation(), 2)),
-      fixed(result.median(), 2),
-      result.sequences > 1 ? fixed(result.median() / static_cast<double>(result.sequences), 2) : "",
-      share > 0 ? concat(fixed(100 * share, 1), "% of ",
-                         fixed(result.limit() / (result.prompt > 0 ? 1e12 : 1e9),
-                               result.prompt > 0 ? 2 : 1),
-                         " ", result.limit_name())
-                : "",
-  });
+  return markdown_row(
+      kColumns,
+      {
+          result.model,
+          bytes_text(static_cast<double>(result.weight_bytes)),
+          result.backend,
+          std::to_string(result.threads),
+          result.cache_type,
+          bytes_text(static_cast<double>(result.caches.total())),
+          result.route.empty() ? "" : concat(fixed(100 * result.routed_share, 1), "%"),
+          result.test(),
+          concat(fixed(result.mean(), 2), " ± ", fixed(result.deviation(), 2)),
+          fixed(result.median(), 2),
+          result.sequences > 1 ? fixed(result.median() / static_cast<double>(result.sequences), 2)
+                               : "",
+          share > 0 ? concat(fixed(100 * share, 1), "% of ",
+                             fixed(result.limit() / (result.prompt > 0 ? 1e12 : 1e9),
+                                   result.prompt > 0 ? 2 : 1),
+                             " ", result.limit_name())
+                    : "",
+      });
+}
+
+std::string markdown_result(const ConversionResult& result) {
+  return markdown_row(
+      kConversionColumns,
+      {result.model, result.type, std::to_string(result.threads),
+       bytes_text(static_cast<double>(result.file_bytes)),
+       concat(fixed(mean_of(result.seconds), 3), " ± ", fixed(deviation_of(result.seconds), 3)),
+       fixed(result.median(), 3), fixed(1e-6 * result.rate(), 1)});
+}
+
+std::string csv_rows(const Json& json, bool first) {
+  std::string head, row;
+  for (const auto& [key, value] : json.items()) {
+    head += concat(head.empty() ? "" : ",", key);
+    row += concat(row.empty() ? "" : ",", csv_field(value));
+  }
+  return first ? concat(head, "\n", row, "\n") : concat(row, "\n");
+}
+
+std::string json_element(const Json& json, bool first) {
+  return concat(first ? "[\n" : ",\n", json.dump(2));
 }
 
 }  // namespace
+
+double ConversionResult::median() const { return median_of(seconds); }
+double ConversionResult::rate() const { return static_cast<double>(weights) / median(); }
 
 std::string BenchResult::test() const {
   std::string name = prompt > 0 ? concat("pp", prompt) : concat("tg", generated);
@@ -194,17 +239,8 @@ std::string BenchResult::limit_name() const {
 
 std::string BenchReport::add(const BenchResult& result) {
   const bool first = results_++ == 0;
-  if (format_ == BenchFormat::json)
-    return concat(first ? "[\n" : ",\n", result_json(result, true).dump(2));
-  if (format_ == BenchFormat::csv) {
-    const Json json = result_json(result, false);
-    std::string head, row;
-    for (const auto& [key, value] : json.items()) {
-      head += concat(head.empty() ? "" : ",", key);
-      row += concat(row.empty() ? "" : ",", csv_field(value));
-    }
-    return first ? concat(head, "\n", row, "\n") : concat(row, "\n");
-  }
+  if (format_ == BenchFormat::json) return json_element(result_json(result, true), first);
+  if (format_ == BenchFormat::csv) return csv_rows(result_json(result, false), first);
   if (!result.ops.empty()) {
     tables_ +=
         concat("\n", result.test(), ", ", result.threads,
@@ -214,7 +250,15 @@ std::string BenchReport::add(const BenchResult& result) {
   if (!result.limits.how.empty() &&
       std::find(limits_.begin(), limits_.end(), result.limits.how) == limits_.end())
     limits_.push_back(result.limits.how);
-  return first ? markdown_head() + markdown_result(result) : markdown_result(result);
+  return first ? markdown_head(kColumns) + markdown_result(result) : markdown_result(result);
+}
+
+std::string BenchReport::add(const ConversionResult& result) {
+  const bool first = results_++ == 0;
+  if (format_ == BenchFormat::json) return json_element(conversion_json(result, true), first);
+  if (format_ == BenchFormat::csv) return csv_rows(conversion_json(result, false), first);
+  return first ? markdown_head(kConversionColumns) + markdown_result(result)
+               : markdown_result(result);
 }
 
 std::string BenchReport::end() const {

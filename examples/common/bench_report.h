@@ -53,15 +53,29 @@ struct BenchResult {
   std::string limit_name() const;  // "GB/s read", "int8 Top/s", "bf16 Tflop/s", "f32 Tflop/s"
 };
 
+// A file or a folder converted to a type, several times.
+struct ConversionResult {
+  std::string model;  // file name
+  std::string type;
+  int threads = 0;
+  std::uint64_t weights = 0;     // of all tensors
+  std::uint64_t file_bytes = 0;  // written
+  std::vector<double> seconds;   // by run, from opening the source until the file is complete
+
+  double median() const;
+  double rate() const;  // weights a second, of the median run
+};
+
 enum class BenchFormat : std::uint8_t { markdown, csv, json };
 
-// Text of a report, in pieces as results come: each of them, and what ends it. Markdown ends with the tables of ops,
-// which a CSV leaves out.
+// Text of a report, in pieces as results come: each of them, all of one kind, and what ends it. Markdown ends with the
+// tables of ops, which a CSV leaves out.
 class BenchReport {
  public:
   explicit BenchReport(BenchFormat format) : format_(format) {}
 
   std::string add(const BenchResult& result);
+  std::string add(const ConversionResult& result);
   std::string end() const;
 
  private:

@@ -125,8 +125,8 @@ void run_chunk(Session& session, std::span<const Token> chunk, std::int64_t from
       // Nothing is known of what follows the chunk's last token.
       const std::size_t positions = begin + count == end ? count - 1 : count;
       if (positions > 0) {
-        scored({result.logits().first(positions * vocabulary), result.most_likely().first(positions),
-                chunk.subspan(begin + 1, positions)});
+        scored({result.logits().first(positions * vocabulary),
+                result.most_likely().first(positions), chunk.subspan(begin + 1, positions)});
       }
     }
     begin += count;

@@ -2,11 +2,13 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "graph/simd_level.h"
 #include "tests/examples/program.h"
+#include "tests/temporary_folder.h"
 
 namespace l2a {
 namespace {
@@ -54,6 +56,35 @@ TEST_CASE("--cpu takes the levels of this machine, and says which it lacks or do
     }
   }
   check_fails(kProgram, {model("l2a-qwen3-pruned"), "--cpu", "sse9"}, 2, {"--cpu", "avx2"});
+}
+
+TEST_CASE(
+    "--convert times conversions to each type with each number of threads, and leaves nothing") {
+  const test::TemporaryFolder folder;
+  test::Setup setup;
+  setup.environment = {"TMPDIR=" + folder.path().string()};
+  Arguments options = {model("qwen3-tiny"), "--convert", "q8_0,f16", "-t", "1,2", "-r", "2"};
+  const Ended table = test::run(kProgram, options, setup);
+  CHECK(table.code == 0);
+  CHECK(table.err.empty());
+  CHECK(lines(table.out) == 2 + 4);
+  options.insert(options.end(), {"-o", "json"});
+  const json list = json::parse(test::run(kProgram, options, setup).out, nullptr, false);
+  REQUIRE(list.is_array());
+  REQUIRE(list.size() == 4);
+  for (const json& result : list) {
+    CHECK(result["samples_s"].size() == 2);
+    CHECK(result["median_s"] > 0);
+    CHECK(result["weights"] == list[0]["weights"]);
+    const bool half = result["type"] == "f16";
+    // Sixteen bits a weight, or eight and a half; and the rest of a file.
+    CHECK(result["file_bytes"] > result["weights"].get<double>() * (half ? 2 : 1));
+    CHECK(result["file_bytes"] == list[half ? 1 : 0]["file_bytes"]);
+  }
+  CHECK(list[0]["file_bytes"] < list[1]["file_bytes"]);
+  CHECK(std::filesystem::is_empty(folder.path()));
+  check_fails(kProgram, {"--shape", "tiny", "--convert", "q8_0"}, 2, {"--convert", "MODEL"});
+  check_fails(kProgram, {model("qwen3-tiny"), "--convert", "q9"}, 2, {"--convert", "q9"});
 }
 
 TEST_CASE("--prefill-precision is refused where the backend has no such choice") {
