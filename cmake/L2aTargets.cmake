@@ -18,6 +18,10 @@ function(l2a_compile_options target)
   endif()
   if(L2A_SANITIZE)
     target_compile_options(${target} PRIVATE -fsanitize=address -fno-omit-frame-pointer)
+    if(NOT target STREQUAL l2a)
+      # Programs and tests are compiled for longer than they run: optimised, twice as long.
+      target_compile_options(${target} PRIVATE -O0)
+    endif()
     if(NOT arg_UNCHECKED)
       # Types of objects are hardly ever in doubt here, and looking for them was a quarter of a program's compile time.
       target_compile_options(${target} PRIVATE -fsanitize=undefined -fno-sanitize=vptr -fno-sanitize-recover=all)
