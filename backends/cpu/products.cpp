@@ -48,6 +48,24 @@ Work work_of(const SimdKernels& simd, const TensorView& weight, std::int64_t tok
           panel.activations == PanelActivations::bf16_tiles, weight.shape[1]};
 }
 
+// Of any of a call's products.
+std::size_t panel_bytes(const Products& call, const SimdKernels& simd, std::int64_t tokens) {
+  std::size_t most = 0;
+  for (int i = 0; i < call.count; ++i) {
+    const Dtype dtype = call.each[static_cast<std::size_t>(i)].weight.dtype;
+    most = std::max(most, (simd.panel(dtype, tokens).bytes + 63) / 64 * 64);
+  }
+  return most;
+}
+
+// What each thread needs for panels: one, or both of a gate and their results.
+std::size_t thread_bytes(const Products& call, const SimdKernels& simd, std::int64_t tokens) {
+  const std::size_t panel = panel_bytes(call, simd, tokens);
+  if (call.gated.data == nullptr) return panel;
+  const PanelKernel& kernel = simd.panel(call.each[0].weight.dtype, tokens);
+  return 2 * (panel + static_cast<std::size_t>(kGatedTokens * kernel.rows) * sizeof(float));
+}
+
 // One call at work on some tokens.
 class Multiplication {
  public:
@@ -215,27 +233,6 @@ class Multiplication {
     kernel.multiply(std::min(kernel.depth, x.inner - x.first), panel, x, out);
   }
 
-  static std::size_t panel_bytes(const Products& call, const SimdKernels& simd,
-                                 std::int64_t tokens) {
-    std::size_t most = 0;
-    for (int i = 0; i < call.count; ++i) {
-      const Dtype dtype = call.each[static_cast<std::size_t>(i)].weight.dtype;
-      most = std::max(most, (simd.panel(dtype, tokens).bytes + 63) / 64 * 64);
-    }
-    return most;
-  }
-
- public:
-  // That each thread needs for panels.
-  static std::size_t thread_bytes(const Products& call, const SimdKernels& simd,
-                                  std::int64_t tokens) {
-    const std::size_t panel = panel_bytes(call, simd, tokens);
-    if (call.gated.data == nullptr) return panel;
-    const PanelKernel& kernel = simd.panel(call.each[0].weight.dtype, tokens);
-    return 2 * (panel + static_cast<std::size_t>(kGatedTokens * kernel.rows) * sizeof(float));
-  }
-
- private:
   // In fours of rows, which some kernels take at once.
   void run_dots() {
     const auto fours = [](const Product& one) { return (one.weight.shape[0] + 3) / 4; };
@@ -339,9 +336,8 @@ std::size_t products_bytes(const Products& call, const ThreadPool& pool, const S
   for (const std::int64_t limit : {kAnyTokens, simd.panel_tokens - 1, kPanelTokens - 1}) {
     const std::int64_t few = std::clamp(limit, std::int64_t{0}, call.x.shape[0]);
     const Work work = work_of(simd, call.each[0].weight, few);
-    const std::size_t panels = work.panel ? Multiplication::thread_bytes(call, simd, few) *
-                                                static_cast<std::size_t>(pool.threads())
-                                          : 0;
+    const std::size_t panels =
+        work.panel ? thread_bytes(call, simd, few) * static_cast<std::size_t>(pool.threads()) : 0;
     most = std::max(most, work.activation_bytes(few) + panels);
   }
   return most;
