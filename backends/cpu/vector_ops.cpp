@@ -280,7 +280,7 @@ void set_vector_ops([[maybe_unused]] SimdLevel level, SimdKernels& kernels) {
   kernels.scale_by = scale_by_generic;
   kernels.turn_halves = turn_halves_generic;
 #if defined(__x86_64__)
-  if (level != SimdLevel::generic) {
+  if (level >= SimdLevel::avx2) {
     kernels.quantize_activation_row = level >= SimdLevel::avx512 ? quantize_avx512 : quantize_avx2;
     kernels.sum_of_squares = sum_of_squares_avx2;
     kernels.max = max_avx2;

@@ -204,30 +204,21 @@ L2A_AVX512 void blocks32_avx512(std::int64_t k, const std::byte* weights, std::i
   }
 }
 
-template <class Format>
-QuantizedDot blocks32_dot(SimdLevel level) {
-  switch (level) {
-    case SimdLevel::amx:
-    case SimdLevel::avx512:
-      return rows_dot<blocks32_avx512<Format, 1, 1>, blocks32_avx512<Format, 4, 1>,
-                      blocks32_avx512<Format, 1, 4>>();
-    case SimdLevel::avx2:
-      return quantized_dot<blocks32_avx2<Format, 1>, blocks32_avx2<Format, 4>>();
-    case SimdLevel::generic:
-      break;
-  }
-  using Block = typename Format::Block;
-  return quantized_dot<blocks32_generic<Block, 1>, blocks32_generic<Block, 4>>();
-}
-
-#else
-
-template <class Format>
-QuantizedDot blocks32_dot(SimdLevel) {
-  using Block = typename Format::Block;
-  return quantized_dot<blocks32_generic<Block, 1>, blocks32_generic<Block, 4>>();
-}
-
 #endif
+
+template <class Format>
+QuantizedDot blocks32_dot([[maybe_unused]] SimdLevel level) {
+#if defined(__x86_64__)
+  if (level >= SimdLevel::avx512) {
+    return rows_dot<blocks32_avx512<Format, 1, 1>, blocks32_avx512<Format, 4, 1>,
+                    blocks32_avx512<Format, 1, 4>>();
+  }
+  if (level == SimdLevel::avx2) {
+    return quantized_dot<blocks32_avx2<Format, 1>, blocks32_avx2<Format, 4>>();
+  }
+#endif
+  using Block = typename Format::Block;
+  return quantized_dot<blocks32_generic<Block, 1>, blocks32_generic<Block, 4>>();
+}
 
 }  // namespace l2a
