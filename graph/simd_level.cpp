@@ -1,5 +1,6 @@
 #include "graph/simd_level.h"
 
+#include <algorithm>
 #include <array>
 
 #if defined(__x86_64__)
@@ -8,15 +9,19 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
+#elif defined(__aarch64__) && defined(__linux__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
 #endif
 
 namespace l2a {
 namespace {
 
-constexpr std::array<SimdLevel, kSimdLevelCount> kLevels = {SimdLevel::generic, SimdLevel::avx2,
-                                                            SimdLevel::avx512, SimdLevel::amx};
-
 #if defined(__x86_64__)
+
+// Those of this architecture, worst first.
+constexpr std::array kLevels = {SimdLevel::generic, SimdLevel::avx2, SimdLevel::avx512,
+                                SimdLevel::amx};
 
 // Tiles are 8 KiB of registers, which Linux saves only for processes that have asked; the answer is no
 // where the kernel or the virtual machine does not know them. Elsewhere nobody is asked: no AMX.
@@ -41,10 +46,15 @@ bool has_amx() {
   return (a & kAvx512Bf16) != 0 && may_use_tiles();
 }
 
+#else
+
+constexpr std::array kLevels = {SimdLevel::generic, SimdLevel::neon};
+
 #endif
 
 // __builtin_cpu_supports also knows which registers the operating system saves. F16C has no name in
-// Clang 14's; it is older than AVX2, and every processor with the one has the other.
+// Clang 14's; it is older than AVX2, and every processor with the one has the other. ARM processors do not tell programs
+// what they have; Linux does, and elsewhere nobody is asked.
 SimdLevel detect() {
 #if defined(__x86_64__)
   __builtin_cpu_init();
@@ -55,6 +65,8 @@ SimdLevel detect() {
     if (!avx512) return SimdLevel::avx2;
     return has_amx() ? SimdLevel::amx : SimdLevel::avx512;
   }
+#elif defined(__aarch64__) && defined(__linux__)
+  if ((getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0) return SimdLevel::neon;
 #endif
   return SimdLevel::generic;
 }
@@ -62,7 +74,7 @@ SimdLevel detect() {
 }  // namespace
 
 std::string_view simd_level_name(SimdLevel level) {
-  constexpr std::string_view kNames[kSimdLevelCount] = {"generic", "avx2", "avx512", "amx"};
+  constexpr std::string_view kNames[kSimdLevelCount] = {"generic", "neon", "avx2", "avx512", "amx"};
   return kNames[static_cast<std::size_t>(level)];
 }
 
@@ -72,7 +84,8 @@ SimdLevel best_simd_level() {
 }
 
 std::span<const SimdLevel> simd_levels() {
-  return std::span(kLevels).first(static_cast<std::size_t>(best_simd_level()) + 1);
+  const auto best = std::find(kLevels.begin(), kLevels.end(), best_simd_level());
+  return {kLevels.begin(), best + 1};
 }
 
 }  // namespace l2a

@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "backends/cpu/tiles.h"
+#include "graph/arm_intrinsics.h"
 #include "graph/error.h"
 #include "graph/host_memory.h"
 #include "graph/stopwatch.h"
@@ -161,6 +162,21 @@ L2A_AMX double amx_bf16_chains() {
   return 2.0 * 16 * 16 * 32 * 4 * kSteps;
 }
 
+#elif defined(__aarch64__)
+
+L2A_DOTPROD double neon_integer_chains() {
+  const int8x16_t a = vdupq_n_s8(2), b = vdupq_n_s8(3);
+  int32x4_t sums[kChains];
+  for (int i = 0; i < kChains; ++i) sums[i] = vdupq_n_s32(i);
+  for (std::int64_t step = 0; step < kSteps; ++step) {
+    for (int32x4_t& sum : sums) sum = vdotq_s32(sum, a, b);
+  }
+  int all = 0;
+  for (const int32x4_t sum : sums) all ^= vgetq_lane_s32(sum, 0);
+  sink += static_cast<std::uint64_t>(all);
+  return 2.0 * 16 * kChains * kSteps;
+}
+
 #endif
 
 struct Instructions {
@@ -181,6 +197,12 @@ Instructions instructions_of([[maybe_unused]] SimdLevel level) {
   }
   if (level == SimdLevel::avx2) {
     return {avx2_reader, avx2_float_chains, avx2_integer_chains, nullptr, "AVX2 FMA"};
+  }
+#elif defined(__aarch64__)
+  // Plain C++ becomes NEON's multiply-adds and loads by itself.
+  if (level == SimdLevel::neon) {
+    return {plain_reader, plain_float_chains, neon_integer_chains, nullptr,
+            "NEON FMA and dot products"};
   }
 #endif
   return {plain_reader, plain_float_chains, nullptr, nullptr, "plain C++"};

@@ -64,8 +64,8 @@ SimdKernels make_kernels(SimdLevel level) {
 
 const SimdKernels& simd_kernels(SimdLevel level) {
   static const std::array<SimdKernels, kSimdLevelCount> tables = {
-      make_kernels(SimdLevel::generic), make_kernels(SimdLevel::avx2),
-      make_kernels(SimdLevel::avx512), make_kernels(SimdLevel::amx)};
+      make_kernels(SimdLevel::generic), make_kernels(SimdLevel::neon),
+      make_kernels(SimdLevel::avx2), make_kernels(SimdLevel::avx512), make_kernels(SimdLevel::amx)};
   return tables[static_cast<std::size_t>(level)];
 }
 

@@ -8,11 +8,10 @@
 
 #include <limits>
 
+#include "backends/cpu/arm.h"
 #include "backends/cpu/x86.h"
 
-#if defined(__x86_64__)
-
-namespace l2a::x86 {
+namespace l2a {
 
 inline constexpr float kLog2E = 1.44269504f;
 inline constexpr float kLn2High = 0.693359375f;  // nine bits: times any n it is exact
@@ -21,6 +20,12 @@ inline constexpr float kExpMin = -87.33654f;  // the smallest normal number
 inline constexpr float kExpMax = 88.72283f;   // the largest finite one
 inline constexpr float kExpTerms[] = {1.0f / 5040, 1.0f / 720, 1.0f / 120, 1.0f / 24,
                                       1.0f / 6,    0.5f,       1.0f,       1.0f};
+
+}  // namespace l2a
+
+#if defined(__x86_64__)
+
+namespace l2a::x86 {
 
 // 2^e for e in the range of an exponent.
 L2A_AVX2 inline __m256 power_of_two(__m256i e) {
@@ -70,5 +75,36 @@ L2A_AVX512 inline __m512 exp(__m512 x) {
 }
 
 }  // namespace l2a::x86
+
+#elif defined(__aarch64__)
+
+namespace l2a::arm {
+
+// 2^e for e in the range of an exponent.
+inline float32x4_t power_of_two(int32x4_t e) {
+  return vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(e, vdupq_n_s32(127)), 23));
+}
+
+inline float32x4_t exp(float32x4_t x) {
+  const float32x4_t min = vdupq_n_f32(kExpMin), max = vdupq_n_f32(kExpMax);
+  // These pass a NaN on.
+  const float32x4_t clamped = vminq_f32(vmaxq_f32(x, min), max);
+  const float32x4_t n = vrndnq_f32(vmulq_n_f32(clamped, kLog2E));
+  const float32x4_t high = vfmsq_n_f32(clamped, n, kLn2High);
+  const float32x4_t r = vfmsq_n_f32(high, n, kLn2Low);
+  float32x4_t p = vdupq_n_f32(kExpTerms[0]);
+#pragma GCC unroll 8
+  for (int i = 1; i < 8; ++i) p = vfmaq_f32(vdupq_n_f32(kExpTerms[i]), p, r);
+  // As x86::exp: two factors, because n reaches 128.
+  const int32x4_t whole = vcvtnq_s32_f32(n);
+  const int32x4_t part = vshrq_n_s32(whole, 1);
+  p = vmulq_f32(p, power_of_two(part));
+  p = vmulq_f32(p, power_of_two(vsubq_s32(whole, part)));
+  p = vbslq_f32(vcltq_f32(x, min), vdupq_n_f32(0), p);
+  const float32x4_t infinity = vdupq_n_f32(std::numeric_limits<float>::infinity());
+  return vbslq_f32(vcgtq_f32(x, max), infinity, p);
+}
+
+}  // namespace l2a::arm
 
 #endif

@@ -267,6 +267,81 @@ L2A_AVX2 void turn_halves_avx2(std::int64_t pairs, const float* x, const float* 
   turn_pairs_from(p, pairs, x, table, out);
 }
 
+#elif defined(__aarch64__)
+
+void quantize_neon(std::int64_t k, const float* x, std::int8_t bias, ActivationRow out) {
+  for (std::int64_t i = 0; i < k / 32; ++i) {
+    float32x4_t v[8];
+    uint32x4_t largest = vdupq_n_u32(0);
+    for (int j = 0; j < 8; ++j) {
+      v[j] = vld1q_f32(x + 32 * i + 4 * j);
+      largest = vmaxq_u32(largest, vreinterpretq_u32_f32(vabsq_f32(v[j])));
+    }
+    const BlockScale s = block_scale(vmaxvq_u32(largest));
+    int16x8_t words[4] = {};
+    // Where there are no steps all are 0, of infinities and NaN too.
+    if (s.inverse != 0) {
+      for (int j = 0; j < 4; ++j) {
+        const int32x4_t low = vcvtnq_s32_f32(vmulq_n_f32(v[2 * j], s.inverse));
+        const int32x4_t high = vcvtnq_s32_f32(vmulq_n_f32(v[2 * j + 1], s.inverse));
+        words[j] = vcombine_s16(vmovn_s32(low), vmovn_s32(high));
+      }
+    }
+    for (int j = 0; j < 2; ++j) {
+      const int8x16_t bytes = vcombine_s8(vmovn_s16(words[2 * j]), vmovn_s16(words[2 * j + 1]));
+      vst1q_s8(out.q + 32 * i + 16 * j, veorq_s8(bytes, vdupq_n_s8(bias)));
+    }
+    const int16x8_t sums = vaddq_s16(vaddq_s16(words[0], words[1]), vaddq_s16(words[2], words[3]));
+    out.scale[i] = s.scale;
+    out.sum[i] = s.scale * static_cast<float>(vaddvq_s16(sums));
+  }
+}
+
+float sum_of_squares_neon(std::int64_t n, const float* x) {
+  constexpr int kChains = 4;
+  float32x4_t total[kChains];
+  for (float32x4_t& sum : total) sum = vdupq_n_f32(0);
+  std::int64_t i = 0;
+  for (; i + 4 * kChains <= n; i += 4 * kChains) {
+    for (int chain = 0; chain < kChains; ++chain) {
+      const float32x4_t v = vld1q_f32(x + i + 4 * chain);
+      total[chain] = vfmaq_f32(total[chain], v, v);
+    }
+  }
+  return arm::sum_lanes(total) + sum_of_squares_generic(n - i, x + i);
+}
+
+// As std::max does, it passes over NaN.
+float max_neon(std::int64_t n, const float* x) {
+  float32x4_t largest = vdupq_n_f32(-std::numeric_limits<float>::infinity());
+  std::int64_t i = 0;
+  for (; i + 4 <= n; i += 4) largest = vmaxnmq_f32(largest, vld1q_f32(x + i));
+  return std::max(vmaxnmvq_f32(largest), max_generic(n - i, x + i));
+}
+
+float exp_and_sum_neon(std::int64_t n, float shift, float* x) {
+  const float32x4_t shifts = vdupq_n_f32(shift);
+  float32x4_t total = vdupq_n_f32(0);
+  std::int64_t i = 0;
+  for (; i + 4 <= n; i += 4) {
+    const float32x4_t v = arm::exp(vsubq_f32(vld1q_f32(x + i), shifts));
+    vst1q_f32(x + i, v);
+    total = vaddq_f32(total, v);
+  }
+  return vaddvq_f32(total) + exp_and_sum_generic(n - i, shift, x + i);
+}
+
+void silu_mul_neon(std::int64_t n, const float* gate, const float* up, float* out) {
+  const float32x4_t one = vdupq_n_f32(1);
+  std::int64_t i = 0;
+  for (; i + 4 <= n; i += 4) {
+    const float32x4_t g = vld1q_f32(gate + i);
+    const float32x4_t silu = vdivq_f32(g, vaddq_f32(one, arm::exp(vnegq_f32(g))));
+    vst1q_f32(out + i, vmulq_f32(silu, vld1q_f32(up + i)));
+  }
+  silu_mul_generic(n - i, gate + i, up + i, out + i);
+}
+
 #endif
 
 }  // namespace
@@ -280,7 +355,7 @@ void set_vector_ops([[maybe_unused]] SimdLevel level, SimdKernels& kernels) {
   kernels.scale_by = scale_by_generic;
   kernels.turn_halves = turn_halves_generic;
 #if defined(__x86_64__)
-  if (level != SimdLevel::generic) {
+  if (level >= SimdLevel::avx2) {
     kernels.quantize_activation_row = level >= SimdLevel::avx512 ? quantize_avx512 : quantize_avx2;
     kernels.sum_of_squares = sum_of_squares_avx2;
     kernels.max = max_avx2;
@@ -288,6 +363,15 @@ void set_vector_ops([[maybe_unused]] SimdLevel level, SimdKernels& kernels) {
     kernels.silu_mul = silu_mul_avx2;
     kernels.scale_by = scale_by_avx2;
     kernels.turn_halves = turn_halves_avx2;
+  }
+#elif defined(__aarch64__)
+  // Compilers make vectors of the others' plain loops.
+  if (level == SimdLevel::neon) {
+    kernels.quantize_activation_row = quantize_neon;
+    kernels.sum_of_squares = sum_of_squares_neon;
+    kernels.max = max_neon;
+    kernels.exp_and_sum = exp_and_sum_neon;
+    kernels.silu_mul = silu_mul_neon;
   }
 #endif
 }

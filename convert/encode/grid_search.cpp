@@ -25,15 +25,8 @@ int Candidates::best() const {
 }
 
 const GridSearch& grid_search(SimdLevel level) {
-  switch (level) {
-    case SimdLevel::amx:
-    case SimdLevel::avx512:
-      return kGridSearchAvx512;
-    case SimdLevel::avx2:
-      return kGridSearchAvx2;
-    case SimdLevel::generic:
-      break;
-  }
+  if (level >= SimdLevel::avx512) return kGridSearchAvx512;
+  if (level == SimdLevel::avx2) return kGridSearchAvx2;
   return kGridSearchGeneric;
 }
 

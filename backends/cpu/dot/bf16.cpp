@@ -20,9 +20,9 @@ struct Format {
   L2A_AVX2 static __m256 load8(const std::byte* p) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(x86::load128(p)), 16));
   }
+  // As float_to_bf16: add just under half of the last kept bit, or just half if that bit is odd.
+  // A NaN must not round up to infinity or zero: it keeps its top bits, quieted.
   L2A_AVX2 static void store8(__m256 v, std::byte* p) {
-    // As float_to_bf16: add just under half of the last kept bit, or just half if that bit is odd.
-    // A NaN must not round up to infinity or zero: it keeps its top bits, quieted.
     const __m256i bits = _mm256_castps_si256(v);
     const __m256i top = _mm256_srli_epi32(bits, 16);
     const __m256i odd = _mm256_and_si256(top, _mm256_set1_epi32(1));
@@ -39,6 +39,21 @@ struct Format {
   L2A_AVX512 static __m512 load16(__mmask16 mask, const std::byte* p) {
     const __m256i halves = _mm256_maskz_loadu_epi16(mask, p);
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
+  }
+#elif defined(__aarch64__)
+  static float32x4_t load4(const std::byte* p) {
+    const uint8x8_t bytes = vld1_u8(reinterpret_cast<const std::uint8_t*>(p));
+    return vreinterpretq_f32_u32(vshll_n_u16(vreinterpret_u16_u8(bytes), 16));
+  }
+  // As store8.
+  static void store4(float32x4_t v, std::byte* p) {
+    const uint32x4_t bits = vreinterpretq_u32_f32(v);
+    const uint32x4_t top = vshrq_n_u32(bits, 16);
+    const uint32x4_t half = vaddq_u32(vandq_u32(top, vdupq_n_u32(1)), vdupq_n_u32(0x7fff));
+    const uint32x4_t rounded = vshrq_n_u32(vaddq_u32(bits, half), 16);
+    const uint32x4_t quieted = vorrq_u32(top, vdupq_n_u32(0x40));
+    const uint16x4_t words = vmovn_u32(vbslq_u32(vceqq_f32(v, v), rounded, quieted));
+    vst1_u8(reinterpret_cast<std::uint8_t*>(p), vreinterpret_u8_u16(words));
   }
 #endif
 };

@@ -10,10 +10,14 @@
 // The offset of q4_0 and q5_0 is not subtracted from each value: Σ(q - o)x = Σqx - oΣx, and the
 // activations carry Σx. So a Format tells only how to get bytes:
 //     Block, kOffset, kSigned
-//     quants(block)        32 bytes for AVX2
+//     quants(block)        32 bytes for AVX2 or NEON
 //     quants(a, b)         64 bytes of two blocks for AVX-512
+//
+// NEON multiplies signed bytes and has cheap sums of neighbours: the products of four blocks become one vector of four
+// sums before they are converted.
 #pragma once
 
+#include "backends/cpu/arm.h"
 #include "backends/cpu/dot/dot.h"
 #include "backends/cpu/x86.h"
 #include "ops/blocks.h"
@@ -204,30 +208,69 @@ L2A_AVX512 void blocks32_avx512(std::int64_t k, const std::byte* weights, std::i
   }
 }
 
-template <class Format>
-QuantizedDot blocks32_dot(SimdLevel level) {
-  switch (level) {
-    case SimdLevel::amx:
-    case SimdLevel::avx512:
-      return rows_dot<blocks32_avx512<Format, 1, 1>, blocks32_avx512<Format, 4, 1>,
-                      blocks32_avx512<Format, 1, 4>>();
-    case SimdLevel::avx2:
-      return quantized_dot<blocks32_avx2<Format, 1>, blocks32_avx2<Format, 4>>();
-    case SimdLevel::generic:
-      break;
+#elif defined(__aarch64__)
+
+template <class Format, int kColumns>
+L2A_DOTPROD void blocks32_neon(std::int64_t k, const std::byte* weights, const ActivationRow* x,
+                               float* out) {
+  using Block = typename Format::Block;
+  constexpr bool kMins = requires(Block b) { b.m; };
+  const auto* blocks = reinterpret_cast<const Block*>(weights);
+  const std::int64_t fours = k / 128 * 4;
+  float32x4_t total[kColumns];
+  for (int c = 0; c < kColumns; ++c) total[c] = vdupq_n_f32(0);
+  for (std::int64_t i = 0; i < fours; i += 4) {
+    const Block* b = blocks + i;
+    const float32x4_t d = arm::to_floats(b[0].d, b[1].d, b[2].d, b[3].d);
+    float32x4_t shift = vmulq_n_f32(d, -Format::kOffset);
+    if constexpr (kMins) shift = arm::to_floats(b[0].m, b[1].m, b[2].m, b[3].m);
+    int8x16x2_t q[4];
+    for (int j = 0; j < 4; ++j) q[j] = Format::quants(b[j]);
+    for (int c = 0; c < kColumns; ++c) {
+      int32x4_t products[4];
+      for (int j = 0; j < 4; ++j)
+        products[j] = arm::dot_bytes(q[j], arm::load32(x[c].q + 32 * (i + j)));
+      const float32x4_t scale = vmulq_f32(d, vld1q_f32(x[c].scale + i));
+      total[c] = vfmaq_f32(total[c], vcvtq_f32_s32(arm::sums_of(products)), scale);
+      if constexpr (kMins || Format::kOffset != 0) {
+        total[c] = vfmaq_f32(total[c], shift, vld1q_f32(x[c].sum + i));
+      }
+    }
   }
-  using Block = typename Format::Block;
-  return quantized_dot<blocks32_generic<Block, 1>, blocks32_generic<Block, 4>>();
-}
-
-#else
-
-template <class Format>
-QuantizedDot blocks32_dot(SimdLevel) {
-  using Block = typename Format::Block;
-  return quantized_dot<blocks32_generic<Block, 1>, blocks32_generic<Block, 4>>();
+  for (int c = 0; c < kColumns; ++c) out[c] = vaddvq_f32(total[c]);
+  // The last blocks of a row, at most three.
+  for (std::int64_t i = fours; i < k / 32; ++i) {
+    const Block& b = blocks[i];
+    const float d = arm::to_float(b.d);
+    float shift = d * -Format::kOffset;
+    if constexpr (kMins) shift = arm::to_float(b.m);
+    const int8x16x2_t q = Format::quants(b);
+    for (int c = 0; c < kColumns; ++c) {
+      const int products = vaddvq_s32(arm::dot_bytes(q, arm::load32(x[c].q + 32 * i)));
+      out[c] += d * x[c].scale[i] * static_cast<float>(products) + shift * x[c].sum[i];
+    }
+  }
 }
 
 #endif
+
+template <class Format>
+QuantizedDot blocks32_dot([[maybe_unused]] SimdLevel level) {
+#if defined(__x86_64__)
+  if (level >= SimdLevel::avx512) {
+    return rows_dot<blocks32_avx512<Format, 1, 1>, blocks32_avx512<Format, 4, 1>,
+                    blocks32_avx512<Format, 1, 4>>();
+  }
+  if (level == SimdLevel::avx2) {
+    return quantized_dot<blocks32_avx2<Format, 1>, blocks32_avx2<Format, 4>>();
+  }
+#elif defined(__aarch64__)
+  if (level == SimdLevel::neon) {
+    return quantized_dot<blocks32_neon<Format, 1>, blocks32_neon<Format, 4>>();
+  }
+#endif
+  using Block = typename Format::Block;
+  return quantized_dot<blocks32_generic<Block, 1>, blocks32_generic<Block, 4>>();
+}
 
 }  // namespace l2a

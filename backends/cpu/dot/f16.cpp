@@ -26,6 +26,13 @@ struct Format {
   L2A_AVX512 static __m512 load16(__mmask16 mask, const std::byte* p) {
     return _mm512_maskz_cvtph_ps(mask, _mm256_maskz_loadu_epi16(mask, p));
   }
+#elif defined(__aarch64__)
+  static float32x4_t load4(const std::byte* p) {
+    return vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(reinterpret_cast<const std::uint8_t*>(p))));
+  }
+  static void store4(float32x4_t v, std::byte* p) {
+    vst1_u8(reinterpret_cast<std::uint8_t*>(p), vreinterpret_u8_f16(vcvt_f16_f32(v)));
+  }
 #endif
 };
 

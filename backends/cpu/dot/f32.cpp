@@ -24,6 +24,13 @@ struct Format {
   L2A_AVX512 static __m512 load16(__mmask16 mask, const std::byte* p) {
     return _mm512_maskz_loadu_ps(mask, p);
   }
+#elif defined(__aarch64__)
+  static float32x4_t load4(const std::byte* p) {
+    return vreinterpretq_f32_u8(vld1q_u8(reinterpret_cast<const std::uint8_t*>(p)));
+  }
+  static void store4(float32x4_t v, std::byte* p) {
+    vst1q_u8(reinterpret_cast<std::uint8_t*>(p), vreinterpretq_u8_f32(v));
+  }
 #endif
 };
 

@@ -2,12 +2,13 @@
 // where a row is a key (dot) or a value (axpy) of the cache.
 //
 // Several accumulators a column, because a multiply-add takes four or five cycles and two start in
-// each. A Format loads and stores one value, eight with AVX2, and up to sixteen under a mask with
-// AVX-512, which therefore needs no scalar tail. from_f32 is bound by memory, and AVX2's serves both.
+// each. A Format loads and stores one value, eight with AVX2, four with NEON, and up to sixteen under a
+// mask with AVX-512, which therefore needs no scalar tail. from_f32 is bound by memory, and AVX2's serves both.
 #pragma once
 
 #include <cstring>
 
+#include "backends/cpu/arm.h"
 #include "backends/cpu/dot/dot.h"
 #include "backends/cpu/dot/group_rows.h"
 #include "backends/cpu/x86.h"
@@ -202,6 +203,61 @@ struct FloatLoad {
   }
 };
 
+#elif defined(__aarch64__)
+
+template <class Format, int kColumns>
+void float_dot_neon(std::int64_t k, const std::byte* row, const float* const* x, float* out) {
+  constexpr int kChains = 4;
+  float32x4_t total[kColumns][kChains];
+  for (auto& column : total) {
+    for (float32x4_t& sum : column) sum = vdupq_n_f32(0);
+  }
+  std::int64_t i = 0;
+  for (; i + 4 * kChains <= k; i += 4 * kChains) {
+#pragma GCC unroll 4
+    for (int chain = 0; chain < kChains; ++chain) {
+      const std::int64_t at = i + 4 * chain;
+      const float32x4_t w = Format::load4(row + at * Format::kBytes);
+      for (int c = 0; c < kColumns; ++c) {
+        total[c][chain] = vfmaq_f32(total[c][chain], w, vld1q_f32(x[c] + at));
+      }
+    }
+  }
+  for (; i + 4 <= k; i += 4) {
+    const float32x4_t w = Format::load4(row + i * Format::kBytes);
+    for (int c = 0; c < kColumns; ++c) total[c][0] = vfmaq_f32(total[c][0], w, vld1q_f32(x[c] + i));
+  }
+  for (int c = 0; c < kColumns; ++c) out[c] = arm::sum_lanes(total[c]);
+  for (; i < k; ++i) {
+    const float w = Format::load(row + i * Format::kBytes);
+    for (int c = 0; c < kColumns; ++c) out[c] += w * x[c][i];
+  }
+}
+
+template <class Format>
+void axpy_neon(std::int64_t n, float a, const std::byte* row, float* y) {
+  std::int64_t i = 0;
+  for (; i + 4 <= n; i += 4) {
+    const float32x4_t v = Format::load4(row + i * Format::kBytes);
+    vst1q_f32(y + i, vfmaq_n_f32(vld1q_f32(y + i), v, a));
+  }
+  axpy_generic<Format>(n - i, a, row + i * Format::kBytes, y + i);
+}
+
+template <class Format>
+void to_f32_neon(std::int64_t n, const std::byte* row, float* out) {
+  std::int64_t i = 0;
+  for (; i + 4 <= n; i += 4) vst1q_f32(out + i, Format::load4(row + i * Format::kBytes));
+  to_f32_generic<Format>(n - i, row + i * Format::kBytes, out + i);
+}
+
+template <class Format>
+void from_f32_neon(std::int64_t n, const float* x, std::byte* row) {
+  std::int64_t i = 0;
+  for (; i + 4 <= n; i += 4) Format::store4(vld1q_f32(x + i), row + i * Format::kBytes);
+  from_f32_generic<Format>(n - i, x + i, row + i * Format::kBytes);
+}
+
 #endif
 
 // The two faces of a dot kernel, as one_column and quantized_dot are for quantized rows.
@@ -227,6 +283,11 @@ FloatRow float_row([[maybe_unused]] SimdLevel level) {
   if (level == SimdLevel::avx2) {
     return {one_float_column<float_dot_avx2<Format, 1>>, float_dot_avx2<Format, 4>,
             axpy_avx2<Format>, to_f32_avx2<Format>, from_f32_avx2<Format>};
+  }
+#elif defined(__aarch64__)
+  if (level == SimdLevel::neon) {
+    return {one_float_column<float_dot_neon<Format, 1>>, float_dot_neon<Format, 4>,
+            axpy_neon<Format>, to_f32_neon<Format>, from_f32_neon<Format>};
   }
 #endif
   return {one_float_column<float_dot_generic<Format, 1>>, float_dot_generic<Format, 4>,

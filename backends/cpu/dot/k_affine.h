@@ -5,12 +5,14 @@
 // vector multiply, and all eight minimums from one multiply-add with the activations' sums. What
 // remains for each sub-block is the same as for a block of 32 (blocks32.h). A Format tells how to
 // get bytes:
-//     quants(block, s)        the 32 values of sub-block s for AVX2
+//     quants(block, s)        the 32 values of sub-block s for AVX2 or NEON
 //     quant_pair(block, i)    the 64 values of sub-blocks 2i and 2i + 1 for AVX-512
 #pragma once
 
 #include <cstddef>
+#include <cstring>
 
+#include "backends/cpu/arm.h"
 #include "backends/cpu/dot/dot.h"
 #include "backends/cpu/x86.h"
 #include "ops/blocks.h"
@@ -191,30 +193,90 @@ L2A_AVX512 void k_affine_avx512(std::int64_t k, const std::byte* weights, std::i
   x86::store_sums(sums, out);
 }
 
-template <class Format>
-QuantizedDot k_affine_dot(SimdLevel level) {
-  switch (level) {
-    case SimdLevel::amx:
-    case SimdLevel::avx512:
-      return rows_dot<k_affine_avx512<Format, 1, 1>, k_affine_avx512<Format, 4, 1>,
-                      k_affine_avx512<Format, 1, 4>>();
-    case SimdLevel::avx2:
-      return quantized_dot<k_affine_avx2<Format, 1>, k_affine_avx2<Format, 4>>();
-    case SimdLevel::generic:
-      break;
-  }
-  using Block = typename Format::Block;
-  return quantized_dot<k_affine_generic<Block, 1>, k_affine_generic<Block, 4>>();
+#elif defined(__aarch64__)
+
+namespace arm {
+
+// The bytes of two words as floats.
+struct EightFloats {
+  float32x4_t first, second;
+};
+inline EightFloats bytes_to_floats(std::uint32_t first, std::uint32_t second) {
+  const uint16x8_t words = vmovl_u8(vcreate_u8(std::uint64_t{second} << 32 | first));
+  return {vcvtq_f32_u32(vmovl_u16(vget_low_u16(words))), vcvtq_f32_u32(vmovl_high_u16(words))};
 }
 
-#else
+// As l2a::unpack_scales, four bytes at a time.
+struct SubBlocks {
+  EightFloats scale, min;
+};
+inline SubBlocks unpack_scales(const PackedScales& packed) {
+  constexpr std::uint32_t kLow6 = 0x3f3f3f3f, kLow4 = 0x0f0f0f0f;
+  constexpr std::uint32_t kTop2 = 0x30303030;  // the top two bits of a byte, after >> 2
+  std::uint32_t w[3];
+  std::memcpy(w, packed.bytes, sizeof w);
+  return {bytes_to_floats(w[0] & kLow6, (w[2] & kLow4) | (w[0] >> 2 & kTop2)),
+          bytes_to_floats(w[1] & kLow6, (w[2] >> 4 & kLow4) | (w[1] >> 2 & kTop2))};
+}
 
-template <class Format>
-QuantizedDot k_affine_dot(SimdLevel) {
-  using Block = typename Format::Block;
-  return quantized_dot<k_affine_generic<Block, 1>, k_affine_generic<Block, 4>>();
+inline int8x16x2_t sub_block_nibbles(const std::uint8_t* qs, int s) {
+  const uint8x16x2_t bytes = {vld1q_u8(qs + 32 * (s / 2)), vld1q_u8(qs + 32 * (s / 2) + 16)};
+  if (s % 2 == 0) return {low_nibbles(bytes.val[0]), low_nibbles(bytes.val[1])};
+  return {high_nibbles(bytes.val[0]), high_nibbles(bytes.val[1])};
+}
+
+}  // namespace arm
+
+// As blocks32_neon, with four sub-blocks for its four blocks.
+template <class Format, int kColumns>
+L2A_DOTPROD void k_affine_neon(std::int64_t k, const std::byte* weights, const ActivationRow* x,
+                               float* out) {
+  const auto* blocks = reinterpret_cast<const typename Format::Block*>(weights);
+  float32x4_t total[kColumns], mins[kColumns];
+  for (int c = 0; c < kColumns; ++c) total[c] = mins[c] = vdupq_n_f32(0);
+  for (std::int64_t i = 0; i < k / 256; ++i) {
+    const auto& b = blocks[i];
+    const float d = arm::to_float(b.d), dmin = arm::to_float(b.dmin);
+    const arm::SubBlocks sub = arm::unpack_scales(b.scales);
+#pragma GCC unroll 2
+    for (int half = 0; half < 2; ++half) {
+      const float32x4_t scale = vmulq_n_f32(half == 0 ? sub.scale.first : sub.scale.second, d);
+      const float32x4_t min = vmulq_n_f32(half == 0 ? sub.min.first : sub.min.second, dmin);
+      int8x16x2_t q[4];
+#pragma GCC unroll 4
+      for (int j = 0; j < 4; ++j) q[j] = Format::quants(b, 4 * half + j);
+      for (int c = 0; c < kColumns; ++c) {
+        const ActivationRow v = x[c].from(8 * i + 4 * half);
+        int32x4_t products[4];
+        for (int j = 0; j < 4; ++j) products[j] = arm::dot_bytes(q[j], arm::load32(v.q + 32 * j));
+        total[c] = vfmaq_f32(total[c], vcvtq_f32_s32(arm::sums_of(products)),
+                             vmulq_f32(scale, vld1q_f32(v.scale)));
+        mins[c] = vfmaq_f32(mins[c], min, vld1q_f32(v.sum));
+      }
+    }
+  }
+  for (int c = 0; c < kColumns; ++c) out[c] = vaddvq_f32(vsubq_f32(total[c], mins[c]));
 }
 
 #endif
+
+template <class Format>
+QuantizedDot k_affine_dot([[maybe_unused]] SimdLevel level) {
+#if defined(__x86_64__)
+  if (level >= SimdLevel::avx512) {
+    return rows_dot<k_affine_avx512<Format, 1, 1>, k_affine_avx512<Format, 4, 1>,
+                    k_affine_avx512<Format, 1, 4>>();
+  }
+  if (level == SimdLevel::avx2) {
+    return quantized_dot<k_affine_avx2<Format, 1>, k_affine_avx2<Format, 4>>();
+  }
+#elif defined(__aarch64__)
+  if (level == SimdLevel::neon) {
+    return quantized_dot<k_affine_neon<Format, 1>, k_affine_neon<Format, 4>>();
+  }
+#endif
+  using Block = typename Format::Block;
+  return quantized_dot<k_affine_generic<Block, 1>, k_affine_generic<Block, 4>>();
+}
 
 }  // namespace l2a

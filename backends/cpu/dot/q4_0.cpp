@@ -8,13 +8,15 @@ namespace {
 
 struct Format {
   using Block = BlockQ4_0;
-#if defined(__x86_64__)
   static constexpr int kOffset = 8;
   static constexpr bool kSigned = false;
+#if defined(__x86_64__)
   L2A_AVX2 static __m256i quants(const Block& block) { return x86::split_nibbles(block.qs); }
   L2A_AVX512 static __m512i quants(const Block& a, const Block& b) {
     return x86::split_nibbles(a.qs, b.qs);
   }
+#elif defined(__aarch64__)
+  static int8x16x2_t quants(const Block& block) { return arm::split_nibbles(block.qs); }
 #endif
 };
 

@@ -15,6 +15,10 @@ struct Format {
   L2A_AVX512 static __m512i quant_pair(const Block& block, int i) {
     return x86::sub_block_nibble_pair(block.qs, i);
   }
+#elif defined(__aarch64__)
+  static int8x16x2_t quants(const Block& block, int s) {
+    return arm::sub_block_nibbles(block.qs, s);
+  }
 #endif
 };
 

@@ -8,13 +8,15 @@ namespace {
 
 struct Format {
   using Block = BlockQ5_0;
-#if defined(__x86_64__)
   static constexpr int kOffset = 16;
   static constexpr bool kSigned = false;
+#if defined(__x86_64__)
   L2A_AVX2 static __m256i quants(const Block& block) { return x86::split_five_bits(block); }
   L2A_AVX512 static __m512i quants(const Block& a, const Block& b) {
     return x86::split_five_bits(a, b);
   }
+#elif defined(__aarch64__)
+  static int8x16x2_t quants(const Block& block) { return arm::split_five_bits(block); }
 #endif
 };
 

@@ -22,6 +22,13 @@ struct Format {
                                            _mm256_set1_epi8(static_cast<char>(2 << (2 * i))), 1);
     return _mm512_mask_add_epi8(low, _mm512_test_epi8_mask(high, bit), low, _mm512_set1_epi8(16));
   }
+#elif defined(__aarch64__)
+  static int8x16x2_t quants(const Block& block, int s) {
+    const uint8x16_t bit = vdupq_n_u8(static_cast<std::uint8_t>(1 << s));
+    const int8x16x2_t low = arm::sub_block_nibbles(block.qs, s);
+    return {arm::with_fifth_bit(low.val[0], vld1q_u8(block.qh), bit),
+            arm::with_fifth_bit(low.val[1], vld1q_u8(block.qh + 16), bit)};
+  }
 #endif
 };
 

@@ -3,7 +3,9 @@
 // Sub-blocks are half an activation block, so the activations' sums cannot pay for the offset. With AVX2 it is subtracted,
 // and the sign moved to the activation as for q8_0; with AVX-512 sums of bytes start at what it adds. The signed 8-bit scales enter as
 // integers with AVX2, where the sum of pairs needs a multiply anyway, and as floats with AVX-512,
-// whose byte product has already summed fours.
+// whose byte product has already summed fours. NEON subtracts the offset too, and multiplies integers: scaled sums of the
+// two halves of an activation block can be added before they are converted.
+#include "backends/cpu/arm.h"
 #include "backends/cpu/dot/dot.h"
 #include "backends/cpu/panel/sources.h"
 #include "backends/cpu/x86.h"
@@ -181,6 +183,55 @@ struct Source {
 
 #else
 
+#if defined(__aarch64__)
+
+// The 16 signed values of half `part` of group g.
+inline int8x16_t q6_k_values(const std::uint8_t* ql, const std::uint8_t* qh, int g, int part) {
+  const uint8x16_t low_bytes = vld1q_u8(ql + 32 * (g % 2) + 16 * part);
+  const int8x16_t low = g < 2 ? arm::low_nibbles(low_bytes) : arm::high_nibbles(low_bytes);
+  // The two bits come to the bottom, and go to bits 4 and 5.
+  const uint8x16_t moved =
+      vshlq_u8(vld1q_u8(qh + 16 * part), vdupq_n_s8(static_cast<std::int8_t>(-2 * g)));
+  const uint8x16_t high = vshlq_n_u8(vandq_u8(moved, vdupq_n_u8(3)), 4);
+  return vsubq_s8(vorrq_s8(low, vreinterpretq_s8_u8(high)), vdupq_n_s8(32));
+}
+
+template <int kColumns>
+L2A_DOTPROD void q6_k_neon(std::int64_t k, const std::byte* weights, const ActivationRow* x,
+                           float* out) {
+  const auto* blocks = reinterpret_cast<const BlockQ6K*>(weights);
+  float32x4_t total[kColumns];
+  for (int c = 0; c < kColumns; ++c) total[c] = vdupq_n_f32(0);
+  for (std::int64_t i = 0; i < k / 256; ++i) {
+    const BlockQ6K& b = blocks[i];
+    const float d = arm::to_float(b.d);
+    for (int half = 0; half < 2; ++half) {
+      const int16x8_t scales = vmovl_s8(vld1_s8(b.scales + 8 * half));
+      const int32x4_t scale[2] = {vmovl_s16(vget_low_s16(scales)), vmovl_high_s16(scales)};
+      int8x16_t q[8];
+#pragma GCC unroll 8
+      for (int s = 0; s < 8; ++s)
+        q[s] = q6_k_values(b.ql + 64 * half, b.qh + 32 * half, s / 2, s % 2);
+      for (int c = 0; c < kColumns; ++c) {
+        const ActivationRow v = x[c].from(8 * i + 4 * half);
+        int32x4_t scaled[2];
+#pragma GCC unroll 2
+        for (int p = 0; p < 2; ++p) {
+          int32x4_t products[4];
+          for (int j = 0; j < 4; ++j)
+            products[j] = arm::dot_bytes(q[4 * p + j], vld1q_s8(v.q + 64 * p + 16 * j));
+          scaled[p] = vmulq_s32(arm::sums_of(products), scale[p]);
+        }
+        total[c] = vfmaq_f32(total[c], vcvtq_f32_s32(vpaddq_s32(scaled[0], scaled[1])),
+                             vmulq_n_f32(vld1q_f32(v.scale), d));
+      }
+    }
+  }
+  for (int c = 0; c < kColumns; ++c) out[c] = vaddvq_f32(total[c]);
+}
+
+#endif
+
 struct Source;
 
 #endif
@@ -195,6 +246,8 @@ QuantizedDot q6_k_dot([[maybe_unused]] SimdLevel level) {
   if (level == SimdLevel::avx2) {
     return quantized_dot<q6_k_avx2<1>, q6_k_avx2<4>>();
   }
+#elif defined(__aarch64__)
+  if (level == SimdLevel::neon) return quantized_dot<q6_k_neon<1>, q6_k_neon<4>>();
 #endif
   return quantized_dot<q6_k_generic<1>, q6_k_generic<4>>();
 }

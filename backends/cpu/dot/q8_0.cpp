@@ -8,13 +8,15 @@ namespace {
 
 struct Format {
   using Block = BlockQ8_0;
-#if defined(__x86_64__)
   static constexpr int kOffset = 0;
   static constexpr bool kSigned = true;
+#if defined(__x86_64__)
   L2A_AVX2 static __m256i quants(const Block& block) { return x86::load256(block.qs); }
   L2A_AVX512 static __m512i quants(const Block& a, const Block& b) {
     return _mm512_inserti64x4(_mm512_castsi256_si512(x86::load256(a.qs)), x86::load256(b.qs), 1);
   }
+#elif defined(__aarch64__)
+  static int8x16x2_t quants(const Block& block) { return arm::load32(block.qs); }
 #endif
 };
 

@@ -154,6 +154,64 @@ L2A_AVX512 void to_f32_avx512(std::int64_t n, const std::byte* row, float* out) 
   }
 }
 
+#elif defined(__aarch64__)
+
+// The codes of a block in eight vectors.
+void widen(const std::int8_t* codes, float32x4_t (&out)[8]) {
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    const int16x8_t words = vmovl_s8(vld1_s8(codes + 8 * i));
+    out[2 * i] = vcvtq_f32_s32(vmovl_s16(vget_low_s16(words)));
+    out[2 * i + 1] = vcvtq_f32_s32(vmovl_high_s16(words));
+  }
+}
+
+template <int kColumns>
+void dot_neon(std::int64_t k, const std::byte* row, const float* const* x, float* out) {
+  constexpr int kChains = 4;
+  float32x4_t total[kColumns][kChains];
+  for (auto& column : total) {
+    for (float32x4_t& sum : column) sum = vdupq_n_f32(0);
+  }
+  for (std::int64_t i = 0; i < k; i += kBlock, row += kBlockBytes) {
+    float32x4_t w[8];
+    widen(codes_of(row), w);
+    const float scale = arm::to_float(reinterpret_cast<const BlockQ8_0*>(row)->d);
+#pragma GCC unroll 8
+    for (int j = 0; j < 8; ++j) {
+      w[j] = vmulq_n_f32(w[j], scale);
+      for (int c = 0; c < kColumns; ++c) {
+        float32x4_t& sum = total[c][j % kChains];
+        sum = vfmaq_f32(sum, w[j], vld1q_f32(x[c] + i + 4 * j));
+      }
+    }
+  }
+  for (int c = 0; c < kColumns; ++c) out[c] = arm::sum_lanes(total[c]);
+}
+
+void axpy_neon(std::int64_t n, float a, const std::byte* row, float* y) {
+  for (std::int64_t i = 0; i < n; i += kBlock, row += kBlockBytes) {
+    float32x4_t w[8];
+    widen(codes_of(row), w);
+    const float scale = a * arm::to_float(reinterpret_cast<const BlockQ8_0*>(row)->d);
+#pragma GCC unroll 8
+    for (int j = 0; j < 8; ++j) {
+      float* at = y + i + 4 * j;
+      vst1q_f32(at, vfmaq_n_f32(vld1q_f32(at), w[j], scale));
+    }
+  }
+}
+
+void to_f32_neon(std::int64_t n, const std::byte* row, float* out) {
+  for (std::int64_t i = 0; i < n; i += kBlock, row += kBlockBytes) {
+    float32x4_t w[8];
+    widen(codes_of(row), w);
+    const float scale = arm::to_float(reinterpret_cast<const BlockQ8_0*>(row)->d);
+#pragma GCC unroll 8
+    for (int j = 0; j < 8; ++j) vst1q_f32(out + i + 4 * j, vmulq_n_f32(w[j], scale));
+  }
+}
+
 #endif
 
 }  // namespace
@@ -171,6 +229,10 @@ FloatRow q8_0_row([[maybe_unused]] SimdLevel level) {
   }
   if (level == SimdLevel::avx2) {
     return {one_float_column<dot_avx2<1>>, dot_avx2<4>, axpy_avx2, to_f32_avx2, from_f32};
+  }
+#elif defined(__aarch64__)
+  if (level == SimdLevel::neon) {
+    return {one_float_column<dot_neon<1>>, dot_neon<4>, axpy_neon, to_f32_neon, from_f32};
   }
 #endif
   return {one_float_column<dot_generic<1>>, dot_generic<4>, axpy_generic, to_f32_generic, from_f32};
