@@ -87,7 +87,8 @@ class Lowering {
     if (op<Matmul>(i) == nullptr) return {};
     const ValueInfo &x = info(in(i, Matmul::kX)), &weight = info(in(i, Matmul::kWeight));
     if (x.shape[0] > static_cast<std::int64_t>(kMostTokens) ||
-        address(in(i, Matmul::kWeight)) % 16 != 0 || address(in(i, Matmul::kX)) % 16 != 0) {
+        address(in(i, Matmul::kWeight)) % 16 != 0 || address(in(i, Matmul::kX)) % 16 != 0 ||
+        (weight.dtype == Dtype::q8_0 && !rows_split(*device_, graph_, in(i, Matmul::kWeight)))) {
       return {};
     }
     return products_fit(*device_, weight.dtype, row_width(x), row_count(x));
@@ -158,6 +159,7 @@ class Lowering {
       }
       record_products(recorder, call);
     };
+    step.links = rows == kNoValue && fit(i).stages;
     lowered_.steps.push_back(std::move(step));
   }
   std::vector<NodeId> matmul_ids(const std::vector<Target>& targets) const {
@@ -380,6 +382,7 @@ class Lowering {
       step.node = end;
       step.writes.push_back(y);
       step.own_writes.push_back(counted);
+      step.links = true;
       step.record = [=, places = &places_](Recorder& recorder) {
         AttentionOne placed = one;
         place(placed.heads);

@@ -27,6 +27,8 @@ struct Step {
   // What a step with a record reads and writes, weights aside.
   std::vector<ValueId> reads = {}, writes = {};
   std::vector<Extent> own_reads = {}, own_writes = {};  // of Lowered::memory
+  bool links =
+      false;  // one dispatch, which can wait for the one before and be waited for (links.h)
 };
 
 struct Lowered {

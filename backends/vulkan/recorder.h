@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "backends/vulkan/links.h"
 #include "backends/vulkan/memory.h"
 #include "backends/vulkan/pipelines.h"
 #include "graph/graph.h"
@@ -41,8 +42,15 @@ class Recorder {
   const Tuning& tuning() const { return device_->tuning(); }
 
   void begin();
-  // Before a node: has the device wait for what the node depends on.
-  void order(std::span<const Extent> reads, std::span<const Extent> writes);
+  // Before a node: has the device wait for what the node depends on. A linked one waits itself, for all before.
+  void order(std::span<const Extent> reads, std::span<const Extent> writes, bool linked = false);
+  // Counters for `most` dispatches, asked for before the first (links.h).
+  void keep_links(std::size_t most);
+  // Whether the next step waits for the one before, and is waited for.
+  void set_link(bool waits, bool raises);
+  // For a dispatch of that step, of whose workgroups so many raise the counter.
+  Link link(std::uint32_t groups);
+  const Links* links() const { return links_.get(); }
   // What a node that dispatches by this Rows reads besides the Rows itself.
   Extent sizes_of(ValueId rows) const;
   // Between two dispatches of one node.
@@ -84,6 +92,9 @@ class Recorder {
   std::vector<Extent> read_, written_;  // since the last barrier
   bool sized_ = false;                  // whether sizes of dispatches are among what was written
   std::map<ValueId, Slots> slots_;
+  std::unique_ptr<Links> links_;
+  bool waits_ = false, raises_ = false;
+  std::uint32_t link_ = 0, raised_to_ = 0;  // of the last dispatch that raises
   VkQueryPool times_ = VK_NULL_HANDLE;
   std::uint32_t times_written_ = 0;
   std::unique_ptr<Memory> requests_, sizes_;  // what dispatches want, and what they get; by slot

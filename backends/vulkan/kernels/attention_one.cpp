@@ -55,33 +55,21 @@ void record_attention_one(Recorder& recorder, const AttentionOne& call) {
   const auto limited = [](std::int64_t x) {
     return static_cast<std::uint32_t>(std::min<std::int64_t>(x, INT32_MAX));
   };
+  const Link link = recorder.link(heads.key_heads * plan.tiles);  // those that write a result
   struct {
     VkDeviceAddress query, key, value, query_bias, key_bias, value_bias, query_norm, key_norm;
-    VkDeviceAddress table, positions, keys, values, parts, y;
-    std::uint32_t capacity, cache_sinks, window, sinks;
-  } push{query.x,
-         key.x,
-         value.x,
-         query.bias,
-         key.bias,
-         value.bias,
-         query.norm,
-         key.norm,
-         heads.table,
-         heads.positions,
-         heads.keys,
-         heads.values,
-         call.parts,
-         call.y,
-         heads.capacity,
-         heads.sinks,
-         limited(call.options.window),
-         limited(call.options.sinks)};
+    VkDeviceAddress table, positions, keys, values, parts, y, links;
+    std::uint32_t link, capacity;
+  } push{query.x,    key.x,    value.x,     query.bias,      key.bias,      value.bias,
+         query.norm, key.norm, heads.table, heads.positions, heads.keys,    heads.values,
+         call.parts, call.y,   link.links,  link.numbers,    heads.capacity};
   recorder.dispatch(
       "attention_one", plan.subgroups * tuning.subgroup,
       {heads.dim, heads.key_heads, heads.query_heads / heads.key_heads, plan.rows,
        static_cast<std::uint32_t>(heads.cache), heads.half ? 1u : 0u, heads.biases(), heads.norms(),
-       tuning.attention_ahead, plan.parts, std::bit_cast<std::uint32_t>(heads.eps)},
+       tuning.attention_ahead, plan.parts, std::bit_cast<std::uint32_t>(heads.eps), heads.sinks,
+       limited(call.options.window), limited(call.options.sinks), link.waits, link.raises,
+       link.looks},
       push, {.x = heads.key_heads, .y = plan.tiles, .z = plan.parts});
 }
 

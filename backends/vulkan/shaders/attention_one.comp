@@ -22,14 +22,22 @@ layout(constant_id = 9) const uint kNorms = 0;
 layout(constant_id = 10) const uint kAhead = 4;
 layout(constant_id = 11) const uint kParts = 1;
 layout(constant_id = 12) const float eps = 0;
+layout(constant_id = 13) const uint cache_sinks = 0;
+layout(constant_id = 14) const uint window = 0;
+layout(constant_id = 15) const uint sinks = 0;
+layout(constant_id = 16) const bool kWaits = false;
+layout(constant_id = 17) const bool kRaises = false;
+layout(constant_id = 18) const uint kLooks = 1;
 layout(push_constant, scalar) uniform Push {
   uint64_t query, key, value, query_bias, key_bias, value_bias, query_norm, key_norm;
   uint64_t table, positions, keys, values, parts, y;
-  uint capacity, cache_sinks, window, sinks;
+  uint64_t links;
+  uint link, capacity;
 };
 const uint kQueryHeads = kKeyHeads * kGroup;
 const uint key_heads = kKeyHeads;
 const bool kFresh = false;
+#include "links.glsl"
 #include "finish_head.glsl"
 #include "key_range.glsl"
 
@@ -51,8 +59,6 @@ shared vec2 softmax_of[kSubgroups * kRows];  // largest score and sum
 shared bool is_last;
 
 // What passes between workgroups.
-layout(buffer_reference, scalar, buffer_reference_align = 4) coherent buffer Passed { float v[]; };
-layout(buffer_reference, scalar, buffer_reference_align = 16) coherent buffer Passed4 { vec4 v[]; };
 layout(buffer_reference, scalar, buffer_reference_align = 4) coherent buffer Counter { uint v[]; };
 layout(buffer_reference, scalar, buffer_reference_align = 16) buffer Bits { uvec4 v[]; };
 
@@ -90,8 +96,12 @@ void main() {
 
   const Range range = range_of(position, position, position);
   const uint count = key_count(range) - 1;  // without the token's own
-  const uint of_part = (count + kParts - 1) / kParts, begin = part * of_part;
-  const uint end = min(count, begin + of_part);
+  // Few keys are a few parts' work, and one part has nobody to meet.
+  const uint of_part = max((count + kParts - 1) / kParts, kSubgroups * kKeys * kAhead);
+  const uint begin = part * of_part, end = min(count, begin + of_part);
+  const uint parts_with_keys = max((count + of_part - 1) / of_part, 1);
+  if (part >= parts_with_keys) return;
+  wait_for_link();
   const uint group = in_subgroup / kLanesOfKey, element = in_subgroup % kLanesOfKey;
   const uint value_lane = in_subgroup % kLanesOfValue, value_first = in_subgroup / kLanesOfValue;
 
@@ -224,20 +234,23 @@ void main() {
       total += softmax.y * scale;
       x += mixed_of[s * kRows * kVectors + i] * scale;
     }
-    if (kParts > 1) {
+    if (parts_with_keys > 1) {
       const uint64_t to = our_parts + (part * kRows + r) * (kPitch * 4);
       Passed4(to).v[d] = x;
       if (d == 0) Passed4(to).v[kVectors] = vec4(most, total, 0, 0);
     } else if (tile + r < kGroup) {
-      F32x4(y + uint64_t(head * kGroup + tile + r) * (kDim * 4)).v[d] = x / total;
+      Passed4(y + uint64_t(head * kGroup + tile + r) * (kDim * 4)).v[d] = x / total;
     }
   }
-  if (kParts == 1) return;
+  if (parts_with_keys == 1) {
+    raise_link();
+    return;
+  }
 
   memoryBarrierBuffer();
   barrier();
   Counter counter = Counter(parts + 4 * (gl_WorkGroupID.y * kKeyHeads + head));
-  if (lane() == 0) is_last = atomicAdd(counter.v[0], 1) == kParts - 1;
+  if (lane() == 0) is_last = atomicAdd(counter.v[0], 1) == parts_with_keys - 1;
   barrier();
   if (!is_last) return;
   memoryBarrierBuffer();
@@ -247,11 +260,11 @@ void main() {
     if (tile + r >= kGroup) continue;
     float most = kNone, total = 0;
     vec4 x = vec4(0);
-    for (uint p = 0; p < kParts; p += kTogether) {
+    for (uint p = 0; p < parts_with_keys; p += kTogether) {
       vec4 mixed_in[kTogether], softmax[kTogether];
       float now = most;
       [[unroll]] for (uint a = 0; a < kTogether; ++a) {
-        const uint64_t at = our_parts + (min(p + a, kParts - 1) * kRows + r) * (kPitch * 4);
+        const uint64_t at = our_parts + (min(p + a, parts_with_keys - 1) * kRows + r) * (kPitch * 4);
         mixed_in[a] = Passed4(at).v[d];
         softmax[a] = Passed4(at).v[kVectors];
       }
@@ -261,11 +274,12 @@ void main() {
       total *= rescale;
       x *= rescale;
       [[unroll]] for (uint a = 0; a < kTogether; ++a) {
-        const float scale = p + a < kParts ? scale_to(softmax[a].x, now) : 0;
+        const float scale = p + a < parts_with_keys ? scale_to(softmax[a].x, now) : 0;
         total += softmax[a].y * scale;
         x += mixed_in[a] * scale;
       }
     }
-    F32x4(y + uint64_t(head * kGroup + tile + r) * (kDim * 4)).v[d] = x / total;
+    Passed4(y + uint64_t(head * kGroup + tile + r) * (kDim * 4)).v[d] = x / total;
   }
+  raise_link();
 }

@@ -9,11 +9,12 @@ bool pair_inside(uint k) { return gl_SubgroupInvocationID + k * kSubgroup < kDim
 // kind 0: a query, 1: a key, 2: a value; of token t.
 void finish_head(uint kind, uint head, uint t) {
   const uint heads = kind == 0 ? kQueryHeads : kKeyHeads;
-  F32 x = F32((kind == 0 ? query : kind == 1 ? key : value) + uint64_t(t) * (heads * kDim * 4));
+  const uint64_t row = (kind == 0 ? query : kind == 1 ? key : value) + uint64_t(t) * (heads * kDim * 4);
+  Passed x = Passed(row);
   const bool biased = (kBiases >> kind & 1u) != 0, normed = (kNorms >> kind & 1u) != 0;
-  // Never read where there is none: x stands in for what is absent.
-  F32 bias = biased ? F32(kind == 0 ? query_bias : kind == 1 ? key_bias : value_bias) : x;
-  F32 norm = normed ? F32(kind == 0 ? query_norm : key_norm) : x;
+  // Never read where there is none: the head stands in for what is absent.
+  F32 bias = F32(biased ? (kind == 0 ? query_bias : kind == 1 ? key_bias : value_bias) : row);
+  F32 norm = F32(normed ? (kind == 0 ? query_norm : key_norm) : row);
 
   // All that a lane needs is loaded together, past the end of the head again its last pair.
   vec2 v[kPairs], weight[kPairs], turn[kPairs];
