@@ -40,6 +40,7 @@ Tuning tuning_for(const PhysicalDevice& physical, const VulkanOptions& options) 
     tuning.cooperative = physical.matrices.m > 0;
     // Shaders of a CPU, shaped as for a GPU by a test, take minutes to compile where much is unrolled.
     if (!physical.gpu()) {
+      tuning.attention_many = 128;
       tuning.attention_ahead = tuning.cooperative_rows = tuning.cooperative_tokens = 1;
     }
     return tuning;

@@ -37,15 +37,17 @@ struct Tuning {
   std::uint32_t product_groups = 128;  // workgroups, at most
   std::uint32_t product_rows = 2;      // weight rows of a subgroup at a time; even
   std::uint32_t product_vectors = 4;   // of sixteen bytes, of all rows, that a lane has under way
-  bool cooperative = false;         // large products by cooperative matrices
+  bool cooperative = false;            // large products by cooperative matrices
   std::uint32_t cooperative_rows = 4;  // of those that a subgroup has, by weight rows
   std::uint32_t cooperative_tokens = 2;
   std::uint32_t tile_lanes_rows = 16;  // the lanes of a matrix tile, by weight rows
   std::uint32_t tile_lanes_tokens = 8;
   std::uint32_t tile_rows = 4;  // outputs of a lane, by weight rows
   std::uint32_t tile_tokens = 8;
-  std::uint32_t attention_rows = 8;      // queries that share a pass over the keys, in registers
-  std::uint32_t attention_ahead = 4;     // keys of few queries that a lane has under way
+  std::uint32_t attention_rows = 8;   // queries that share a pass over the keys, in registers
+  std::uint32_t attention_ahead = 4;  // keys of few queries that a lane has under way
+  // Of one token: from so many keys on a workgroup has several queries, which share what is loaded of keys.
+  std::uint32_t attention_many = 6144;
   std::uint32_t attention_groups = 512;  // workgroups that keep the device busy at decode
 };
 

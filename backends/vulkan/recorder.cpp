@@ -49,51 +49,44 @@ void Recorder::begin() {
   device_->check(device_->functions().vkBeginCommandBuffer(commands_, &info), "recording a plan");
 }
 
-void Recorder::order(std::span<const Extent> reads, std::span<const Extent> writes, bool linked) {
-  const bool waits =
-      !linked && (std::any_of(reads.begin(), reads.end(),
-                              [&](const Extent& one) { return overlap(one, written_); }) ||
-                  std::any_of(writes.begin(), writes.end(), [&](const Extent& one) {
-                    return overlap(one, written_) || overlap(one, read_);
-                  }));
-  if (waits) {
-    barrier();
-    read_.clear();
-    written_.clear();
-  }
+void Recorder::order(std::span<const Extent> reads, std::span<const Extent> writes) {
+  const bool waits = std::any_of(reads.begin(), reads.end(),
+                                 [&](const Extent& one) { return overlap(one, written_); }) ||
+                     std::any_of(writes.begin(), writes.end(), [&](const Extent& one) {
+                       return overlap(one, written_) || overlap(one, read_);
+                     });
+  if (waits) forget();
   read_.insert(read_.end(), reads.begin(), reads.end());
   written_.insert(written_.end(), writes.begin(), writes.end());
 }
 
-void Recorder::keep_links(std::size_t most) {
-  links_ = std::make_unique<Links>(device_, most);
-  const DeviceFunctions& calls = device_->functions();
-  calls.vkCmdFillBuffer(commands_, links_->counters().buffer(), Links::kZeroFrom, VK_WHOLE_SIZE, 0);
-  VkMemoryBarrier memory{};
-  memory.sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER;
-  memory.srcAccessMask = VK_ACCESS_TRANSFER_WRITE_BIT;
-  memory.dstAccessMask = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT;
-  calls.vkCmdPipelineBarrier(commands_, VK_PIPELINE_STAGE_TRANSFER_BIT,
-                             VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, 0, 1, &memory, 0, nullptr, 0,
-                             nullptr);
+void Recorder::keep_links(const LinkMemory& memory) {
+  links_ = std::make_unique<Links>(device_);
+  links_->reset(commands_, memory);
 }
 
-void Recorder::set_link(bool waits, bool raises) {
+void Recorder::order(std::span<const Extent> reads, std::span<const Extent> writes, bool waits,
+                     bool raises) {
   waits_ = waits;
   raises_ = raises;
+  if (waits || raises) {
+    if (!waits) forget();  // all that the chain reads from outside is there when it begins
+    read_.insert(read_.end(), reads.begin(), reads.end());
+    written_.insert(written_.end(), writes.begin(), writes.end());
+  } else {
+    order(reads, writes);
+  }
 }
 
-Link Recorder::link(std::uint32_t groups) {
-  Link link;
-  if (links_ == nullptr) return link;
-  link.links = links_->address();
-  link.waits = waits_ ? 1 : 0;
-  link.raises = raises_ ? 1 : 0;
-  link.looks = tuning().link_looks;
-  // A wait is for the number before, whose counter the last raising dispatch has.
-  link.numbers = ++link_ | raised_to_ << 16;
-  raised_to_ = groups;
-  return link;
+Link Recorder::link() const {
+  if (links_ == nullptr) return {};
+  return {links_->address(), waits_ ? 1u : 0u, raises_ ? 1u : 0u, tuning().link_looks};
+}
+
+void Recorder::forget() {
+  barrier();
+  read_.clear();
+  written_.clear();
 }
 
 void Recorder::barrier() {

@@ -15,12 +15,6 @@
 
 namespace l2a::vulkan {
 
-// Device memory that a node reads or writes.
-struct Extent {
-  VkDeviceAddress begin = 0, end = 0;
-  bool overlaps(const Extent& other) const { return begin < other.end && other.begin < end; }
-};
-
 struct Grid {
   std::uint32_t x = 1, y = 1, z = 1;  // workgroups
   // With a Rows, y becomes ceil(count * scale / tile), of a count that is read on the device; at most
@@ -42,15 +36,16 @@ class Recorder {
   const Tuning& tuning() const { return device_->tuning(); }
 
   void begin();
-  // Before a node: has the device wait for what the node depends on. A linked one waits itself, for all before.
-  void order(std::span<const Extent> reads, std::span<const Extent> writes, bool linked = false);
-  // Counters for `most` dispatches, asked for before the first (links.h).
-  void keep_links(std::size_t most);
-  // Whether the next step waits for the one before, and is waited for.
-  void set_link(bool waits, bool raises);
-  // For a dispatch of that step, of whose workgroups so many raise the counter.
-  Link link(std::uint32_t groups);
+  // Before a node: has the device wait for what the node depends on.
+  void order(std::span<const Extent> reads, std::span<const Extent> writes);
+  // Steps may be linked from here on (links.h), by what lies in `memory`.
+  void keep_links(const LinkMemory& memory);
   const Links* links() const { return links_.get(); }
+  // Before a step that is linked to the one before, which it waits for itself, or to the next, or neither.
+  void order(std::span<const Extent> reads, std::span<const Extent> writes, bool waits,
+             bool raises);
+  // For the dispatch of that step.
+  Link link() const;
   // What a node that dispatches by this Rows reads besides the Rows itself.
   Extent sizes_of(ValueId rows) const;
   // Between two dispatches of one node.
@@ -84,6 +79,7 @@ class Recorder {
   void dispatch_bytes(std::string_view shader, std::uint32_t lanes,
                       std::initializer_list<std::uint32_t> constants,
                       std::span<const std::byte> push, const Grid& grid);
+  void forget();  // a barrier: nothing is left to wait for
   std::shared_ptr<Device> device_;
   Pipelines& pipelines_;
   VkCommandPool pool_ = VK_NULL_HANDLE;
@@ -94,7 +90,6 @@ class Recorder {
   std::map<ValueId, Slots> slots_;
   std::unique_ptr<Links> links_;
   bool waits_ = false, raises_ = false;
-  std::uint32_t link_ = 0, raised_to_ = 0;  // of the last dispatch that raises
   VkQueryPool times_ = VK_NULL_HANDLE;
   std::uint32_t times_written_ = 0;
   std::unique_ptr<Memory> requests_, sizes_;  // what dispatches want, and what they get; by slot

@@ -85,12 +85,9 @@ class VulkanExecutable final : public Executable {
 
   // Whether steps are linked where they can be: a step that counts cannot be done again.
   bool links() const {
-    const auto links = [](const Step& step) { return step.links; };
-    return shared_->device->links() &&
-           std::none_of(
-               nodes_.begin(), nodes_.end(),
-               [&](NodeId id) { return graph_->node(id).op->name() == CountRows::kName; }) &&
-           std::any_of(lowered_.steps.begin(), lowered_.steps.end(), links);
+    return shared_->device->links() && std::none_of(nodes_.begin(), nodes_.end(), [&](NodeId id) {
+             return graph_->node(id).op->name() == CountRows::kName;
+           });
   }
 
   // With the device's clock before the first step and after each, when they are timed.
@@ -98,7 +95,7 @@ class VulkanExecutable final : public Executable {
     recorder.begin();
     const std::span<const Step> steps = lowered_.steps;
     const bool linked = !timed && links();
-    if (linked) recorder.keep_links(steps.size());
+    if (linked) recorder.keep_links(lowered_.linked);
     if (timed) recorder.keep_times(static_cast<std::uint32_t>(lowered_.steps.size() + 1));
     for (const auto& [rows, uses] : rows_uses()) {  // of those that were computed elsewhere
       const NodeId producer = graph_->value(rows).producer;
@@ -107,13 +104,14 @@ class VulkanExecutable final : public Executable {
       }
     }
     if (timed) recorder.write_time();
+    bool waits = false;  // for the step before
     for (std::size_t i = 0; i < steps.size(); ++i) {
       const Step& step = steps[i];
       if (step.record) {
-        const bool waits = linked && step.links && i > 0 && steps[i - 1].links;
-        recorder.set_link(waits,
-                          linked && step.links && i + 1 < steps.size() && steps[i + 1].links);
-        record(recorder, step, waits);
+        const bool raises =
+            linked && step.can_raise && i + 1 < steps.size() && steps[i + 1].can_wait;
+        record(recorder, step, waits, raises);
+        waits = raises;
       } else {
         record(recorder, graph_->node(nodes_[step.node]));
       }
@@ -122,14 +120,14 @@ class VulkanExecutable final : public Executable {
     recorder.end();
   }
 
-  void record(Recorder& recorder, const Step& step, bool waits) const {
+  void record(Recorder& recorder, const Step& step, bool waits, bool raises) const {
     std::vector<Extent> reads = step.own_reads, writes = step.own_writes;
     for (const ValueId id : step.reads) {
       reads.push_back(places_.extent(id));
       if (graph_->value(id).info.is_rows) reads.push_back(recorder.sizes_of(id));
     }
     for (const ValueId id : step.writes) writes.push_back(places_.extent(id));
-    recorder.order(reads, writes, waits);
+    recorder.order(reads, writes, waits, raises);
     step.record(recorder);
   }
 

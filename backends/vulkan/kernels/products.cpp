@@ -55,12 +55,12 @@ void record_products(Recorder& recorder, const Products& call) {
   const Tuning& tuning = recorder.tuning();
   const ProductsFit fit = products_fit(recorder.device(), call.dtype, call.width, call.tokens);
   const auto& [a, b, c] = call.each;
+  const Link link = recorder.link();
   struct {
     VkDeviceAddress weights[3], ys[3], x, norm, addend, rows;
     std::uint32_t outputs[3], tokens, addend_pitch;
     float eps;
     VkDeviceAddress links;
-    std::uint32_t link, unused;
   } push{{a.weight, b.weight, c.weight},
          {a.y, b.y, c.y},
          call.x,
@@ -71,9 +71,7 @@ void record_products(Recorder& recorder, const Products& call) {
          call.tokens,
          call.addend_pitch,
          call.eps,
-         0,
-         0,
-         0};
+         link.links};
   const std::uint32_t total = call.gated ? a.outputs : a.outputs + b.outputs + c.outputs;
   // The widest workgroups leave too few registers for the sums of many tokens.
   const std::uint32_t share = fit.tokens > 2 && tuning.product_lanes >= 2 * tuning.subgroup ? 2 : 1;
@@ -84,17 +82,13 @@ void record_products(Recorder& recorder, const Products& call) {
   const std::uint32_t rows = few ? 1 : tuning.product_rows;
   // Of many tokens there is less room in registers.
   const std::uint32_t vectors = rows * (dtype_info(call.dtype).quantized ? 2 : 1);  // of a unit
-  const std::uint32_t ahead =
-      fit.tokens <= 2 ? std::max(tuning.product_vectors / vectors, 1u) : 1;
+  const std::uint32_t ahead = fit.tokens <= 2 ? std::max(tuning.product_vectors / vectors, 1u) : 1;
   const std::uint32_t outputs = call.gated ? rows / 2 : rows;
   const auto flag = [](bool set) { return set ? 1u : 0u; };
   const Grid grid{.x = std::min(ceil_div(total, outputs), groups),
                   .y = ceil_div(call.tokens, fit.tokens),
                   .rows = call.rows_id,
                   .tile = fit.tokens};
-  const Link link = recorder.link(grid.x * grid.y);
-  push.links = link.links;
-  push.link = link.numbers;
   recorder.dispatch(
       shader_for("products", call.dtype), lanes,
       {1, call.width, rows, fit.tokens, ahead, flag(call.rows != 0), flag(call.norm != 0),

@@ -28,11 +28,14 @@ layout(constant_id = 15) const uint sinks = 0;
 layout(constant_id = 16) const bool kWaits = false;
 layout(constant_id = 17) const bool kRaises = false;
 layout(constant_id = 18) const uint kLooks = 1;
+layout(constant_id = 19) const uint kLeast = 64;   // keys of a part, where there are several
+layout(constant_id = 20) const uint kFewest = 0;   // keys that are this dispatch's, and from how many on
+layout(constant_id = 21) const uint kTooMany = 1;  // they are another's
 layout(push_constant, scalar) uniform Push {
   uint64_t query, key, value, query_bias, key_bias, value_bias, query_norm, key_norm;
   uint64_t table, positions, keys, values, parts, y;
   uint64_t links;
-  uint link, capacity;
+  uint capacity, unused;
 };
 const uint kQueryHeads = kKeyHeads * kGroup;
 const uint key_heads = kKeyHeads;
@@ -47,7 +50,8 @@ const uint kVectors = kDim / 4;
 // Lanes that share a value, and vectors of it that each has.
 const uint kLanesOfValue = kVectors < kSubgroup ? kVectors : kSubgroup, kVectorsOfLane = kVectors / kLanesOfValue;
 const uint kValues = kSubgroup / kLanesOfValue;     // side by side
-const uint kTurns = kKeys * kAhead / kValues;       // values of a lane at a time
+const uint kValuesOfTurn = kKeys / kValues;         // of a lane
+const uint kTurns = kAhead * kValuesOfTurn;         // values of a lane at a time
 const uint kTogether = 8;                           // parts that are merged at a time
 const uint kPitch = kDim + 4;                       // of a part: sums, largest score, sum of weights
 const uint kCounters = 256;                         // bytes of them before the parts
@@ -86,8 +90,36 @@ float rounded(float x) {
   if (kDtype == kF32) return x;
   return kDtype == kF16 ? f16_to_float(float_to_f16(x)) : bf16_to_float(float_to_bf16(x));
 }
+void pass4(uint64_t row, uint i, vec4 x) {
+  Passed4(row).v[i] = vec4(passed(x.x), passed(x.y), passed(x.z), passed(x.w));
+}
 // exp(from - to) where `to` is no less, and 0 where there was nothing yet.
 float scale_to(float from, float to) { return from == kNone ? 0 : exp(from - to); }
+
+KeyBits key_bits[kAhead][kEach];
+uvec4 value_bits[kTurns][kVectorsOfLane];
+
+// Subgroups take turns, kKeys keys each: the first of a subgroup's turn.
+uint first_of_turn(uint base, uint turn) { return base + (turn * kSubgroups + gl_SubgroupID) * kKeys; }
+
+void load_turns(Range range, uint base, uint end, uint head) {
+  const uint group = gl_SubgroupInvocationID / kLanesOfKey, element = gl_SubgroupInvocationID % kLanesOfKey;
+  [[unroll]] for (uint k = 0; k < kAhead; ++k) {
+    const uint at = position_of(range, min(first_of_turn(base, k) + group, end - 1));
+    const uint64_t row = address_of(range, keys, 0, at, head);
+    [[unroll]] for (uint j = 0; j < kEach; ++j) {
+      key_bits[k][j] = load_key(row, element + j * kLanesOfKey);
+    }
+  }
+  [[unroll]] for (uint k = 0; k < kTurns; ++k) {
+    const uint n = k % kValuesOfTurn * kValues + gl_SubgroupInvocationID / kLanesOfValue;
+    const uint at = position_of(range, min(first_of_turn(base, k / kValuesOfTurn) + n, end - 1));
+    const uint64_t row = address_of(range, values, 0, at, head);
+    [[unroll]] for (uint j = 0; j < kVectorsOfLane; ++j) {
+      value_bits[k][j] = load_value(row, gl_SubgroupInvocationID % kLanesOfValue + j * kLanesOfValue);
+    }
+  }
+}
 
 void main() {
   const uint head = gl_WorkGroupID.x, tile = gl_WorkGroupID.y * kRows, part = gl_WorkGroupID.z;
@@ -97,11 +129,11 @@ void main() {
   const Range range = range_of(position, position, position);
   const uint count = key_count(range) - 1;  // without the token's own
   // Few keys are a few parts' work, and one part has nobody to meet.
-  const uint of_part = max((count + kParts - 1) / kParts, kSubgroups * kKeys * kAhead);
+  const uint of_part = max((count + kParts - 1) / kParts, kLeast);
   const uint begin = part * of_part, end = min(count, begin + of_part);
   const uint parts_with_keys = max((count + of_part - 1) / of_part, 1);
-  if (part >= parts_with_keys) return;
-  wait_for_link();
+  if (part >= parts_with_keys || count < kFewest || count >= kTooMany) return;
+  if (begin < end) load_turns(range, begin, end, head);
   const uint group = in_subgroup / kLanesOfKey, element = in_subgroup % kLanesOfKey;
   const uint value_lane = in_subgroup % kLanesOfValue, value_first = in_subgroup / kLanesOfValue;
 
@@ -151,38 +183,25 @@ void main() {
                          : vec4(0);
     }
   }
-  for (uint base = begin + gl_SubgroupID * kKeys * kAhead; base < end;
-       base += kSubgroups * kKeys * kAhead) {
-    KeyBits key_bits[kAhead][kEach];
-    [[unroll]] for (uint k = 0; k < kAhead; ++k) {
-      const uint at = position_of(range, min(base + k * kKeys + group, end - 1));
-      const uint64_t row = address_of(range, keys, 0, at, head);
-      [[unroll]] for (uint j = 0; j < kEach; ++j) {
-        key_bits[k][j] = load_key(row, element + j * kLanesOfKey);
-      }
-    }
-    uvec4 value_bits[kTurns][kVectorsOfLane];
-    [[unroll]] for (uint k = 0; k < kTurns; ++k) {
-      const uint at = position_of(range, min(base + k * kValues + value_first, end - 1));
-      const uint64_t row = address_of(range, values, 0, at, head);
-      [[unroll]] for (uint j = 0; j < kVectorsOfLane; ++j) {
-        value_bits[k][j] = load_value(row, value_lane + j * kLanesOfValue);
-      }
-    }
+  for (uint base = begin; base < end; base += kSubgroups * kKeys * kAhead) {
+    if (base != begin) load_turns(range, base, end, head);
     float weight[kAhead][kRows];
     [[unroll]] for (uint r = 0; r < kRows; ++r) {
       float scores[kAhead], most = largest[r];
       [[unroll]] for (uint k = 0; k < kAhead; ++k) {
-        float score = 0;
-        [[unroll]] for (uint j = 0; j < kEach; ++j) {
-          const uint i = 2 * (element + j * kLanesOfKey);
-          score += dot(q[r * kVectors + i], low_of(key_bits[k][j])) +
-                   dot(q[r * kVectors + i + 1], high_of(key_bits[k][j]));
+        scores[k] = kNone;
+        if (first_of_turn(base, k) < end) {
+          float score = 0;
+          [[unroll]] for (uint j = 0; j < kEach; ++j) {
+            const uint i = 2 * (element + j * kLanesOfKey);
+            score += dot(q[r * kVectors + i], low_of(key_bits[k][j])) +
+                     dot(q[r * kVectors + i + 1], high_of(key_bits[k][j]));
+          }
+          [[unroll]] for (uint apart = 1; apart < kLanesOfKey; apart *= 2) {
+            score += subgroupShuffleXor(score, apart);
+          }
+          if (first_of_turn(base, k) + group < end) scores[k] = score;
         }
-        [[unroll]] for (uint apart = 1; apart < kLanesOfKey; apart *= 2) {
-          score += subgroupShuffleXor(score, apart);
-        }
-        scores[k] = base + k * kKeys + group < end ? score : kNone;
         most = max(most, scores[k]);
       }
       [[unroll]] for (uint apart = kLanesOfKey; apart < kSubgroup; apart *= 2) {
@@ -199,11 +218,14 @@ void main() {
       [[unroll]] for (uint j = 0; j < kVectorsOfLane; ++j) mixed[r][j] *= rescale;
     }
     [[unroll]] for (uint k = 0; k < kTurns; ++k) {
-      const uint of_key = (k * kValues % kKeys + value_first) * kLanesOfKey;  // a lane that has its weight
-      [[unroll]] for (uint r = 0; r < kRows; ++r) {
-        const float of_value = subgroupShuffle(weight[k * kValues / kKeys][r], of_key);
-        [[unroll]] for (uint j = 0; j < kVectorsOfLane; ++j) {
-          mixed[r][j] += of_value * four(value_bits[k][j]);
+      if (first_of_turn(base, k / kValuesOfTurn) < end) {
+        // A lane that has its weight.
+        const uint of_key = (k % kValuesOfTurn * kValues + value_first) * kLanesOfKey;
+        [[unroll]] for (uint r = 0; r < kRows; ++r) {
+          const float of_value = subgroupShuffle(weight[k / kValuesOfTurn][r], of_key);
+          [[unroll]] for (uint j = 0; j < kVectorsOfLane; ++j) {
+            mixed[r][j] += of_value * four(value_bits[k][j]);
+          }
         }
       }
     }
@@ -239,13 +261,10 @@ void main() {
       Passed4(to).v[d] = x;
       if (d == 0) Passed4(to).v[kVectors] = vec4(most, total, 0, 0);
     } else if (tile + r < kGroup) {
-      Passed4(y + uint64_t(head * kGroup + tile + r) * (kDim * 4)).v[d] = x / total;
+      pass4(y + uint64_t(head * kGroup + tile + r) * (kDim * 4), d, x / total);
     }
   }
-  if (parts_with_keys == 1) {
-    raise_link();
-    return;
-  }
+  if (parts_with_keys == 1) return;
 
   memoryBarrierBuffer();
   barrier();
@@ -279,7 +298,6 @@ void main() {
         x += mixed_in[a] * scale;
       }
     }
-    Passed4(y + uint64_t(head * kGroup + tile + r) * (kDim * 4)).v[d] = x / total;
+    pass4(y + uint64_t(head * kGroup + tile + r) * (kDim * 4), d, x / total);
   }
-  raise_link();
 }

@@ -1,41 +1,38 @@
-// Dispatches that follow one another without a barrier between them (links.h). The later one's workgroups begin when there
-// is room for them, read what no dispatch writes, weights, and then wait until those of the earlier one have raised
-// a counter, once they have written all that they write. What one of them wrote is read through coherent references.
-//
-// Needs `links` and `link` of the push constants, and constants kWaits, kRaises and kLooks.
+// Values that pass between dispatches without a barrier between them (links.h). Each says itself whether it is there:
+// when a run begins all are kUnwritten. Needs `links` of the push constants, and constants kWaits, kRaises, kLooks.
+const uint kUnwritten = 0xfffffffeu;  // as links.h has it; a NaN
+
 layout(buffer_reference, scalar, buffer_reference_align = 4) coherent volatile buffer Link { uint v[]; };
-layout(buffer_reference, scalar, buffer_reference_align = 8) buffer LinkHead {
-  uint64_t failed_for_host;  // address of a word that the host sees
-  uint failed;
-};
-const uint kLinkBytes = 64;  // of a counter; as links.h has it
+layout(buffer_reference, scalar, buffer_reference_align = 16) coherent volatile buffer Link4 { uvec4 v[]; };
+layout(buffer_reference, scalar, buffer_reference_align = 8) buffer LinkHead { uint64_t failed_for_host; };
 
-// Numbers are from 1, after the head. The low half of `link` is this dispatch's number, the other how high the counter of the one before will be.
-uint64_t link_counter(uint number) { return links + uint64_t(number) * kLinkBytes; }
+float look(uint64_t row, uint i) {
+  return kWaits ? uintBitsToFloat(Link(row).v[i]) : Passed(row).v[i];
+}
+vec4 look4(uint64_t row, uint i) {
+  return kWaits ? uintBitsToFloat(Link4(row).v[i]) : Passed4(row).v[i];
+}
+bool is_missing(float x) { return floatBitsToUint(x) == kUnwritten; }
+bool is_missing(vec4 x) { return any(equal(floatBitsToUint(x), uvec4(kUnwritten))); }
 
-// By all lanes, in uniform control flow. Another dispatch's failure ends it too.
-void wait_for_link() {
-  if (!kWaits) return;
-  if (lane() == 0) {
-    Link counter = Link(link_counter((link & 0xffffu) - 1)), failed = Link(links + 8);
-    const uint expected = link >> 16;
-    uint turn = 0;
-    for (; turn < kLooks && counter.v[0] < expected; ++turn) {
-      if (turn % 256 == 255 && failed.v[0] != 0) break;
-    }
-    if (turn == kLooks) {
-      failed.v[0] = 1;
-      Link(LinkHead(links).failed_for_host).v[0] = 1;
-    }
-    memoryBarrierBuffer();
-  }
-  barrier();
+// Whether to look again, after `looks` times and with something missing. One that gives up has all others give up.
+bool looks_again(bool missing, inout uint looks) {
+  if (!kWaits || !missing && kLooks > 0) return false;
+  ++looks;
+  Link failed = Link(links + 8);
+  if (looks < kLooks && (looks % 256 != 0 || failed.v[0] == 0)) return true;
+  failed.v[0] = 1;
+  Link(LinkHead(links).failed_for_host).v[0] = 1;
+  return false;
+}
+float awaited(uint64_t row, uint i) {
+  float x;
+  uint looks = 0;
+  do {
+    x = look(row, i);
+  } while (looks_again(is_missing(x), looks));
+  return x;
 }
 
-// By all lanes, in uniform control flow, after all that they write.
-void raise_link() {
-  if (!kRaises) return;
-  memoryBarrierBuffer();
-  barrier();
-  if (lane() == 0) atomicAdd(Link(link_counter(link & 0xffffu)).v[0], 1);
-}
+// As it may be passed on.
+float passed(float x) { return kRaises && is_missing(x) ? uintBitsToFloat(0x7fc00000u) : x; }

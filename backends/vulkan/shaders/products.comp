@@ -35,7 +35,6 @@ layout(push_constant, scalar) uniform Push {
   uint addend_pitch;  // from a token's to the next; 0: the same for all
   float eps;
   uint64_t links;
-  uint link;
 };
 #include "links.glsl"
 const uint kOutputs = kGated ? kRows / 2 : kRows;
@@ -66,6 +65,16 @@ uint64_t address_of(Row row) {
 // Of what a lane has of a token, or of a norm's weights.
 uint held_at(uint h) { return min(lane() + h * lanes(), kWidth / 4 - 1); }
 
+void look_for_token(uint64_t from, out vec4 held[kHeld]) {
+  uint looks = 0;
+  bool missing;
+  do {
+    missing = false;
+    [[unroll]] for (uint h = 0; h < kHeld; ++h) held[h] = look4(from, held_at(h));
+    [[unroll]] for (uint h = 0; h < kHeld; ++h) missing = missing || is_missing(held[h]);
+  } while (looks_again(missing, looks));
+}
+
 // Rows end where steps do, so that no lane need look.
 const bool kWholeSteps = kUnits % kStep == 0;
 uint unit_at(uint i) { return kWholeSteps ? i : min(i, kUnits - 1); }
@@ -89,9 +98,7 @@ void main() {
   }
   // Ahead of the weights, which would have it wait behind them.
   vec4 held[kHeld], weights[kHeld];
-  if (!kWaits) {
-    [[unroll]] for (uint h = 0; h < kHeld; ++h) held[h] = Passed4(from[0]).v[held_at(h)];
-  }
+  if (!kWaits) look_for_token(from[0], held);
   if (kNorm) {
     [[unroll]] for (uint h = 0; h < kHeld; ++h) weights[h] = F32x4(norm).v[held_at(h)];
   }
@@ -106,9 +113,10 @@ void main() {
       }
     }
   }
-  wait_for_link();
   if (kWaits) {
-    [[unroll]] for (uint h = 0; h < kHeld; ++h) held[h] = Passed4(from[0]).v[held_at(h)];
+    // One value first: while there is nothing, looking for all takes time from those who are busy.
+    awaited(from[0], 4 * subgroupBroadcastFirst(held_at(0)));
+    look_for_token(from[0], held);
   }
 
   // The factor of a norm is the same for the whole row, so that sums get it, and not what is staged: that need
@@ -117,13 +125,13 @@ void main() {
     float squares = 0;
     [[unroll]] for (uint h = 0; h < kHeld; ++h) {
       const vec4 now = held[h];
-      if (t + 1 < kTokens) held[h] = Passed4(from[t + 1]).v[held_at(h)];
       const uint i = lane() + h * lanes();
       if (i < kWidth / 4) {
         squares += dot(now, now);
         stage(t, i, kNorm ? now * weights[h] : now);
       }
     }
+    if (t + 1 < kTokens) look_for_token(from[t + 1], held);
     if (kNorm) {
       squares = subgroupAdd(squares);
       if (subgroupElect()) squares_of[t * kSubgroups + gl_SubgroupID] = squares;
@@ -153,8 +161,8 @@ void main() {
       [[unroll]] for (uint r = 0; r < kOutputs; ++r) {
         [[unroll]] for (uint t = 0; t < kTokens; ++t) {
           const uint token = min(first_token + t, count - 1);
-          addends[r][t] =
-              Passed(addend).v[token * addend_pitch + row_of(first, kGated ? 2 * r : r, total).n];
+          const uint n = row_of(first, kGated ? 2 * r : r, total).n;
+          addends[r][t] = awaited(addend, token * addend_pitch + n);
         }
       }
     }
@@ -203,11 +211,10 @@ void main() {
           float sum = sums[kGated ? 2 * r : r][t];
           if (kGated) sum = sum / (1 + exp(-sum)) * sums[min(2 * r + 1, kRows - 1)][t];
           if (kAddend) sum += addends[r][t];
-          Passed(y).v[(first_token + t) * pitch + of.n] = sum;
+          Passed(y).v[(first_token + t) * pitch + of.n] = passed(sum);
         }
       }
     }
     first += stride;
   }
-  raise_link();
 }
