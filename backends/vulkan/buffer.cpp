@@ -65,6 +65,11 @@ void split_weights(Shared& shared, const Graph& graph, std::span<const NodeId> n
       const Shape& shape = graph.value(root).info.shape;
       const std::size_t row_bytes = dtype_bytes(Dtype::q8_0, shape.back());
       const std::size_t rows = graph.root_bytes(root) / row_bytes;
+      if (!splits_what_it_reads(graph.node(node))) {
+        if (!buffer.split_.overlap(binding.offset, binding.offset + rows * row_bytes)) continue;
+        throw Error(concat("vulkan: ", graph.node(node).op->name(), " reads ",
+                           graph.value(root).name, ", whose rows were split for another op"));
+      }
       if (!buffer.split_.add(binding.offset, row_bytes, rows)) continue;
       struct {
         VkDeviceAddress weights;

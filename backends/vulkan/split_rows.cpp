@@ -47,12 +47,24 @@ bool rows_split(const Device& device, const Graph& graph, ValueId weight) {
          row_bytes <= device.physical().properties.limits.maxComputeSharedMemorySize;
 }
 
+bool splits_what_it_reads(const Node& node) {
+  return node.op->name() == Matmul::kName || node.op->name() == RowLookup::kName;
+}
+
 bool reads_whole_rows(const Graph& graph, const Node& node) {
-  const bool knows = node.op->name() == Matmul::kName || node.op->name() == RowLookup::kName;
+  // An op that knows nothing of split rows may read the blocks of weights that no other op has split.
+  const auto splits = [&](const Value* root) {
+    return std::any_of(graph.nodes().begin(), graph.nodes().end(), [&](const Node& other) {
+      return splits_what_it_reads(other) &&
+             std::any_of(other.inputs.begin(), other.inputs.end(),
+                         [&](ValueId id) { return q8_weight(graph, id) == root; });
+    });
+  };
   return std::all_of(node.inputs.begin(), node.inputs.end(), [&](ValueId id) {
     const Value* root = q8_weight(graph, id);
-    return root == nullptr ||
-           (knows && graph.value(id).info.shape.back() == root->info.shape.back());
+    if (root == nullptr) return true;
+    return splits_what_it_reads(node) ? graph.value(id).info.shape.back() == root->info.shape.back()
+                                      : !splits(root);
   });
 }
 
@@ -72,6 +84,11 @@ bool SplitRows::add(std::size_t offset, std::size_t row_bytes, std::size_t rows)
   }
   extents_[offset] = {row_bytes, end};
   return true;
+}
+
+bool SplitRows::overlap(std::size_t begin, std::size_t end) const {
+  return std::any_of(extents_.begin(), extents_.end(),
+                     [&](const auto& one) { return one.first < end && begin < one.second.end; });
 }
 
 std::pair<std::size_t, std::size_t> SplitRows::whole_rows(std::size_t begin,

@@ -20,7 +20,9 @@ namespace l2a::vulkan {
 
 // Whether a weight's rows are split on this device, by the time a plan runs that reads it.
 bool rows_split(const Device& device, const Graph& graph, ValueId weight);
-// Whether all that a node reads of such rows is whole rows, and by an op that knows of them.
+// Whether a node's op knows of split rows, so that the weights it reads are split.
+bool splits_what_it_reads(const Node& node);
+// Whether all that a node reads of weights that may be split is whole rows, and by an op that knows of them.
 bool reads_whole_rows(const Graph& graph, const Node& node);
 
 // The split rows of a buffer.
@@ -31,6 +33,7 @@ class SplitRows {
   bool add(std::size_t offset, std::size_t row_bytes, std::size_t rows);
 
   bool empty() const { return extents_.empty(); }
+  bool overlap(std::size_t begin, std::size_t end) const;
   // The least part of the buffer that has these bytes and no row in part.
   std::pair<std::size_t, std::size_t> whole_rows(std::size_t begin, std::size_t end) const;
   // Turns the buffer's bytes from `begin` on, whole rows, into what was uploaded, or back.

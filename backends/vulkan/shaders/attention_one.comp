@@ -2,10 +2,11 @@
 // (finish_head.glsl), and the append of its key and value to the caches.
 //
 // A workgroup has the queries of one key head, or some of them, and a part of the keys. Its subgroups finish the
-// heads; then each takes kKeys keys times kAhead at a time, of which eight lanes have one, and later all lanes
-// the same elements of each value, so that neighbours load neighbouring bytes either way. The token's own key
-// and value are not read back from the cache: part 0 starts with them. Of several parts the last to end, which
-// counts that it is, merges all; nobody waits for others.
+// heads; then they take turns of kKeys keys, kAhead turns at a time, so that few keys are work for all of them. Eight lanes
+// have a key, and later all lanes the same elements of each value, so that neighbours load neighbouring bytes either
+// way; the first are loaded while the heads are on their way (links.h). The token's own key and value are not read back from
+// the cache: part 0 starts with them. Of several parts the last to end, which counts that it is, merges all; nobody waits
+// for others.
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_shuffle : require
