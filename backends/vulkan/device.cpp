@@ -1,6 +1,7 @@
 #include "backends/vulkan/device.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <limits>
 
 #include "backends/vulkan/cooperative.h"
@@ -12,10 +13,14 @@ namespace {
 
 constexpr double kPollSeconds = 0.02;
 
-Tuning tuning_for(const PhysicalDevice& physical, bool as_gpu) {
+// Whose GPUs were seen to issue workgroups in the order of their dispatches.
+constexpr std::uint32_t kNvidia = 0x10de;
+
+Tuning tuning_for(const PhysicalDevice& physical, const VulkanOptions& options) {
   Tuning tuning;
   tuning.subgroup = physical.subgroup_size;
-  if (physical.gpu() || as_gpu) {
+  tuning.link_looks = options.link_looks;
+  if (physical.gpu() || options.tune_as_gpu) {
     tuning.workgroup = std::max(tuning.workgroup, tuning.subgroup);
     // Sums of 64 subgroups meet at most (reduce.glsl).
     tuning.product_lanes = std::min({tuning.product_lanes, 32 * tuning.subgroup,
@@ -29,9 +34,13 @@ Tuning tuning_for(const PhysicalDevice& physical, bool as_gpu) {
     tuning.joins = tuning.subgroup >= 8;
     tuning.integer_dots = tuning.joins && physical.integer_dot &&
                           (physical.integer_dot_accelerated || !physical.gpu());
+    tuning.links = tuning.joins && options.links.value_or(physical.gpu() &&
+                                                          physical.properties.vendorID == kNvidia);
+    tuning.splits_rows = tuning.integer_dots;
     tuning.cooperative = physical.matrices.m > 0;
     // Shaders of a CPU, shaped as for a GPU by a test, take minutes to compile where much is unrolled.
     if (!physical.gpu()) {
+      tuning.attention_many = 128;
       tuning.attention_ahead = tuning.cooperative_rows = tuning.cooperative_tokens = 1;
     }
     return tuning;
@@ -59,7 +68,9 @@ Device::Device(std::unique_ptr<Instance> instance, const PhysicalDevice& physica
       physical_(physical),
       name_(concat("vulkan (", physical.properties.deviceName, ")")),
       map_memory_(options.map_memory),
-      tuning_(tuning_for(physical, options.tune_as_gpu)) {
+      tuning_(tuning_for(physical, options)),
+      notice_(options.notice),
+      links_(tuning_.links) {
   const float priority = 1;
   VkDeviceQueueCreateInfo queue{};
   queue.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO;
@@ -131,6 +142,19 @@ Device::~Device() {
   if (device_ == VK_NULL_HANDLE) return;
   functions_.vkDestroySemaphore(device_, timeline_, nullptr);
   functions_.vkDestroyDevice(device_, nullptr);
+}
+
+void Device::give_up_links() {
+  if (!links_.exchange(false)) return;
+  const std::string line =
+      concat(name_,
+             ": dispatches waited in vain for one another; from here on there are barriers "
+             "between them, which are slower");
+  if (notice_) {
+    notice_(line);
+  } else {
+    std::fputs((line + "\n").c_str(), stderr);
+  }
 }
 
 std::optional<std::uint32_t> Device::memory_type(std::uint32_t allowed,

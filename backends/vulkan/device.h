@@ -4,6 +4,7 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -29,19 +30,24 @@ struct Tuning {
   // products.comp for few tokens, with nodes joined (lowering.h); with integer dot products, also of
   // quantized weights.
   bool joins = false, integer_dots = false;
+  bool links = false;  // dispatches wait for one another (links.h)
+  std::uint32_t link_looks = 0;
+  bool splits_rows = false;            // of q8_0 weights (split_rows.h)
   std::uint32_t product_lanes = 1024;  // of a workgroup
   std::uint32_t product_groups = 128;  // workgroups, at most
   std::uint32_t product_rows = 2;      // weight rows of a subgroup at a time; even
-  std::uint32_t product_ahead = 2;  // loads of each that a lane has under way, if registers allow
-  bool cooperative = false;         // large products by cooperative matrices
+  std::uint32_t product_vectors = 4;   // of sixteen bytes, of all rows, that a lane has under way
+  bool cooperative = false;            // large products by cooperative matrices
   std::uint32_t cooperative_rows = 4;  // of those that a subgroup has, by weight rows
   std::uint32_t cooperative_tokens = 2;
   std::uint32_t tile_lanes_rows = 16;  // the lanes of a matrix tile, by weight rows
   std::uint32_t tile_lanes_tokens = 8;
   std::uint32_t tile_rows = 4;  // outputs of a lane, by weight rows
   std::uint32_t tile_tokens = 8;
-  std::uint32_t attention_rows = 8;      // queries that share a pass over the keys, in registers
-  std::uint32_t attention_ahead = 4;     // keys of few queries that a lane has under way
+  std::uint32_t attention_rows = 8;   // queries that share a pass over the keys, in registers
+  std::uint32_t attention_ahead = 4;  // keys of few queries that a lane has under way
+  // Of one token: from so many keys on a workgroup has several queries, which share what is loaded of keys.
+  std::uint32_t attention_many = 6144;
   std::uint32_t attention_groups = 512;  // workgroups that keep the device busy at decode
 };
 
@@ -58,6 +64,9 @@ class Device {
   const Tuning& tuning() const { return tuning_; }
   const DeviceFunctions& functions() const { return functions_; }
   VkDevice handle() const { return device_; }
+  // False once a wait of linked dispatches was given up.
+  bool links() const { return links_; }
+  void give_up_links();
   bool maps_memory() const { return map_memory_; }  // where it can
 
   // Memory that has all of `wanted`, best first by size of heap; nothing if there is none.
@@ -84,6 +93,8 @@ class Device {
   std::string name_;
   bool map_memory_;
   Tuning tuning_;
+  std::function<void(const std::string&)> notice_;
+  std::atomic<bool> links_;
   VkPhysicalDeviceMemoryProperties memory_{};
   std::array<std::atomic<std::int64_t>, VK_MAX_MEMORY_HEAPS> taken_{};
   VkDevice device_ = VK_NULL_HANDLE;

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "backends/vulkan/recorder.h"
+#include "backends/vulkan/split_rows.h"
 #include "graph/graph.h"
 
 namespace l2a::vulkan {
@@ -42,6 +43,8 @@ class Call {
   VkDeviceAddress address(int input) const {  // 0 where an optional input is absent
     return present(input) ? places_.address(id(input)) : 0;
   }
+  // Whether the rows of a weight are split (split_rows.h).
+  bool split(int input) const { return rows_split(recorder.device(), graph_, id(input)); }
   VkDeviceAddress output_address() const { return places_.address(node_.output); }
   // The Rows value of an input, or kNoValue.
   ValueId id(int input) const { return node_.inputs[static_cast<std::size_t>(input)]; }

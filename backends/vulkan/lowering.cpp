@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <optional>
+#include <set>
 
 #include "backends/vulkan/kernels/attention_one.h"
 #include "backends/vulkan/kernels/finish_heads.h"
@@ -24,8 +25,13 @@ class Lowering {
  public:
   Lowering(const std::shared_ptr<Device>& device, const Graph& graph, std::span<const NodeId> nodes,
            Places& places)
-      : device_(device), graph_(graph), nodes_(nodes), places_(places) {
+      : device_(device),
+        graph_(graph),
+        nodes_(nodes),
+        places_(places),
+        lowered_{{}, {}, LinkMemory(device)} {
     readers_.resize(graph.values().size());
+    readers_here_.resize(graph.values().size());
     for (const Node& node : graph.nodes()) {
       for (const ValueId input : node.inputs) {
         if (input != kNoValue) ++readers_[static_cast<std::size_t>(graph.root(input))];
@@ -35,7 +41,12 @@ class Lowering {
       // What the host reads has a reader that no node is.
       if (value.output) readers_[static_cast<std::size_t>(graph.root(value.info.id))] += 2;
     }
-    for (std::size_t i = 0; i < nodes.size(); ++i) index_[nodes[i]] = i;
+    for (std::size_t i = 0; i < nodes.size(); ++i) {
+      index_[nodes[i]] = i;
+      for (const ValueId input : node(i).inputs) {
+        if (input != kNoValue) ++readers_here_[static_cast<std::size_t>(graph.root(input))];
+      }
+    }
   }
 
   Lowered run() {
@@ -87,7 +98,8 @@ class Lowering {
     if (op<Matmul>(i) == nullptr) return {};
     const ValueInfo &x = info(in(i, Matmul::kX)), &weight = info(in(i, Matmul::kWeight));
     if (x.shape[0] > static_cast<std::int64_t>(kMostTokens) ||
-        address(in(i, Matmul::kWeight)) % 16 != 0 || address(in(i, Matmul::kX)) % 16 != 0) {
+        address(in(i, Matmul::kWeight)) % 16 != 0 || address(in(i, Matmul::kX)) % 16 != 0 ||
+        (weight.dtype == Dtype::q8_0 && !rows_split(*device_, graph_, in(i, Matmul::kWeight)))) {
       return {};
     }
     return products_fit(*device_, weight.dtype, row_width(x), row_count(x));
@@ -158,6 +170,11 @@ class Lowering {
       }
       record_products(recorder, call);
     };
+    step.can_wait = rows == kNoValue && fit(i).stages;
+    step.can_raise =
+        step.can_wait && std::all_of(targets.begin(), targets.end(), [&](const Target& target) {
+          return target.to == kNoValue ? target.own.end == 0 || links() : link(target.to);
+        });
     lowered_.steps.push_back(std::move(step));
   }
   std::vector<NodeId> matmul_ids(const std::vector<Target>& targets) const {
@@ -183,13 +200,27 @@ class Lowering {
     return slots_.back().at;
   }
 
+  bool links() const { return device_->tuning().links; }
+  // Moves a value that a linked step writes to where nothing else lies, if it can be moved.
+  bool link(ValueId value) {
+    const ValueId root = graph_.root(value);
+    if (!links() || graph_.value(root).kind != ValueKind::computed ||
+        index_.count(graph_.value(root).producer) == 0 ||
+        readers(root) != readers_here_[static_cast<std::size_t>(root)]) {
+      return false;
+    }
+    places_.move(root, lowered_.linked.take(graph_.root_bytes(root)).begin);
+    linked_.insert(root);
+    return true;
+  }
+
   // Moves what only product i reads, and what a node here computes, to memory of our own.
   void move_source(std::size_t i) {
     const ValueId root = graph_.root(source(i));
     const Value& value = graph_.value(root);
     const auto producer = index_.find(value.producer);
-    if (readers(root) != 1 || value.kind != ValueKind::computed || producer == index_.end() ||
-        producer->second >= i) {
+    if (linked_.contains(root) || readers(root) != 1 || value.kind != ValueKind::computed ||
+        producer == index_.end() || producer->second >= i) {
       return;
     }
     // A step that writes it may have begun two nodes before (gated).
@@ -330,7 +361,8 @@ class Lowering {
     std::vector<Extent> outs;
     for (const Projection* part : parts) {
       const std::size_t bytes = dtype_bytes(Dtype::f32, info(out(part->matmul)).shape.elements());
-      outs.push_back(take((bytes + kAlign - 1) / kAlign * kAlign, i, end));
+      outs.push_back(links() ? lowered_.linked.take(bytes)
+                             : take((bytes + kAlign - 1) / kAlign * kAlign, i, end));
     }
     std::vector<bool> done(parts.size());
     for (std::size_t p = 0; p < parts.size(); ++p) {
@@ -380,6 +412,8 @@ class Lowering {
       step.node = end;
       step.writes.push_back(y);
       step.own_writes.push_back(counted);
+      step.can_wait = true;
+      step.can_raise = link(y);
       step.record = [=, places = &places_](Recorder& recorder) {
         AttentionOne placed = one;
         place(placed.heads);
@@ -422,9 +456,9 @@ class Lowering {
     return attention;
   }
 
-  // Memory of our own that attentions leave as they found it, with zeros where they count.
+  // Memory of our own that attentions leave as they found it, with zeros where they count. Linked ones have one each.
   Extent parts_of(std::size_t bytes) {
-    if (parts_ == nullptr || parts_->bytes() < bytes) {
+    if (links() || parts_ == nullptr || parts_->bytes() < bytes) {
       lowered_.memory.push_back(std::make_unique<Memory>(device_, bytes, Memory::Kind::device));
       parts_ = lowered_.memory.back().get();
     }
@@ -440,9 +474,11 @@ class Lowering {
   const Graph& graph_;
   std::span<const NodeId> nodes_;
   Places& places_;
-  std::vector<int> readers_;  // by root value
+  std::vector<int> readers_, readers_here_;  // by root value: in the graph, and among our nodes
   std::map<NodeId, std::size_t> index_;
   std::map<ValueId, std::size_t> left_;  // norms, by their root, that products apply
+  std::set<ValueId>
+      linked_;  // roots that were moved to where what passes between linked steps lies
   std::vector<Slot> slots_;
   const Memory* parts_ = nullptr;
   Lowered lowered_;

@@ -27,11 +27,15 @@ struct Step {
   // What a step with a record reads and writes, weights aside.
   std::vector<ValueId> reads = {}, writes = {};
   std::vector<Extent> own_reads = {}, own_writes = {};  // of Lowered::memory
+  // Whether it can be linked (links.h): to what is before, as one dispatch whose operands may still be on their way;
+  // and to what follows, as all that it writes for others lies in Lowered::linked.
+  bool can_wait = false, can_raise = false;
 };
 
 struct Lowered {
   std::vector<Step> steps;
   std::vector<std::unique_ptr<Memory>> memory;
+  LinkMemory linked;
 };
 
 // `places` may get other places for values; it and the graph must outlive the steps.

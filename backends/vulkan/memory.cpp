@@ -9,6 +9,8 @@ namespace l2a::vulkan {
 namespace {
 
 constexpr std::size_t kStagingBytes = std::size_t{16} << 20;
+// As many the host reads from mapped memory word by word in the time that a copy by the device takes.
+constexpr std::size_t kFewBytes = 256;
 
 // Mapped device memory is best where all of it can be mapped (integrated GPUs, resizable BAR); a small
 // window would only run full.
@@ -169,7 +171,7 @@ void Transfers::upload(const Memory& to, std::size_t offset, std::span<const std
 }
 
 void Transfers::download(const Memory& from, std::size_t offset, std::span<std::byte> to) {
-  if (from.host() != nullptr && from.host_reads_fast()) {
+  if (from.host() != nullptr && (from.host_reads_fast() || to.size() <= kFewBytes)) {
     std::memcpy(to.data(), from.host() + offset, to.size());
     return;
   }

@@ -9,6 +9,12 @@
 
 namespace l2a::vulkan {
 
+// A part of device memory.
+struct Extent {
+  VkDeviceAddress begin = 0, end = 0;
+  bool overlaps(const Extent& other) const { return begin < other.end && other.begin < end; }
+};
+
 // One allocation. Shaders reach it by its address alone, so there are no descriptors and no limit on
 // the range that a kernel sees. kTail bytes follow that kernels may read, never write: they load whole
 // words where a tensor ends inside one.

@@ -55,13 +55,38 @@ void Recorder::order(std::span<const Extent> reads, std::span<const Extent> writ
                      std::any_of(writes.begin(), writes.end(), [&](const Extent& one) {
                        return overlap(one, written_) || overlap(one, read_);
                      });
-  if (waits) {
-    barrier();
-    read_.clear();
-    written_.clear();
-  }
+  if (waits) forget();
   read_.insert(read_.end(), reads.begin(), reads.end());
   written_.insert(written_.end(), writes.begin(), writes.end());
+}
+
+void Recorder::keep_links(const LinkMemory& memory) {
+  links_ = std::make_unique<Links>(device_);
+  links_->reset(commands_, memory);
+}
+
+void Recorder::order(std::span<const Extent> reads, std::span<const Extent> writes, bool waits,
+                     bool raises) {
+  waits_ = waits;
+  raises_ = raises;
+  if (waits || raises) {
+    if (!waits) forget();  // all that the chain reads from outside is there when it begins
+    read_.insert(read_.end(), reads.begin(), reads.end());
+    written_.insert(written_.end(), writes.begin(), writes.end());
+  } else {
+    order(reads, writes);
+  }
+}
+
+Link Recorder::link() const {
+  if (links_ == nullptr) return {};
+  return {links_->address(), waits_ ? 1u : 0u, raises_ ? 1u : 0u, tuning().link_looks};
+}
+
+void Recorder::forget() {
+  barrier();
+  read_.clear();
+  written_.clear();
 }
 
 void Recorder::barrier() {

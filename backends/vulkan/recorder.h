@@ -8,17 +8,12 @@
 #include <string_view>
 #include <vector>
 
+#include "backends/vulkan/links.h"
 #include "backends/vulkan/memory.h"
 #include "backends/vulkan/pipelines.h"
 #include "graph/graph.h"
 
 namespace l2a::vulkan {
-
-// Device memory that a node reads or writes.
-struct Extent {
-  VkDeviceAddress begin = 0, end = 0;
-  bool overlaps(const Extent& other) const { return begin < other.end && other.begin < end; }
-};
 
 struct Grid {
   std::uint32_t x = 1, y = 1, z = 1;  // workgroups
@@ -43,6 +38,14 @@ class Recorder {
   void begin();
   // Before a node: has the device wait for what the node depends on.
   void order(std::span<const Extent> reads, std::span<const Extent> writes);
+  // Steps may be linked from here on (links.h), by what lies in `memory`.
+  void keep_links(const LinkMemory& memory);
+  const Links* links() const { return links_.get(); }
+  // Before a step that is linked to the one before, which it waits for itself, or to the next, or neither.
+  void order(std::span<const Extent> reads, std::span<const Extent> writes, bool waits,
+             bool raises);
+  // For the dispatch of that step.
+  Link link() const;
   // What a node that dispatches by this Rows reads besides the Rows itself.
   Extent sizes_of(ValueId rows) const;
   // Between two dispatches of one node.
@@ -76,6 +79,7 @@ class Recorder {
   void dispatch_bytes(std::string_view shader, std::uint32_t lanes,
                       std::initializer_list<std::uint32_t> constants,
                       std::span<const std::byte> push, const Grid& grid);
+  void forget();  // a barrier: nothing is left to wait for
   std::shared_ptr<Device> device_;
   Pipelines& pipelines_;
   VkCommandPool pool_ = VK_NULL_HANDLE;
@@ -84,6 +88,8 @@ class Recorder {
   std::vector<Extent> read_, written_;  // since the last barrier
   bool sized_ = false;                  // whether sizes of dispatches are among what was written
   std::map<ValueId, Slots> slots_;
+  std::unique_ptr<Links> links_;
+  bool waits_ = false, raises_ = false;
   VkQueryPool times_ = VK_NULL_HANDLE;
   std::uint32_t times_written_ = 0;
   std::unique_ptr<Memory> requests_, sizes_;  // what dispatches want, and what they get; by slot

@@ -2,57 +2,16 @@
 
 #include <algorithm>
 
+#include "backends/vulkan/buffer.h"
 #include "backends/vulkan/kernel.h"
 #include "backends/vulkan/limits.h"
 #include "backends/vulkan/lowering.h"
 #include "graph/error.h"
+#include "ops/count_rows.h"
 
 namespace l2a {
 namespace vulkan {
 namespace {
-
-// What outlives the backend as long as a buffer or a plan does.
-struct Shared {
-  Shared(const std::shared_ptr<Device>& used, const std::string& cache_folder)
-      : device(used), transfers(used), pipelines(used, cache_folder) {}
-  std::shared_ptr<Device> device;
-  Transfers transfers;
-  Pipelines pipelines;
-};
-
-class VulkanBuffer final : public Buffer {
- public:
-  VulkanBuffer(Backend& backend, std::shared_ptr<Shared> shared, std::size_t bytes)
-      : Buffer(bytes),
-        backend_(backend),
-        shared_(std::move(shared)),
-        memory_(shared_->device, bytes, Memory::Kind::device) {}
-
-  Backend& backend() const override { return backend_; }
-  std::byte* host() const override { return nullptr; }
-  void upload(std::size_t offset, std::span<const std::byte> from) override {
-    check(offset, from.size());
-    shared_->transfers.upload(memory_, offset, from);
-  }
-  void download(std::size_t offset, std::span<std::byte> to) const override {
-    check(offset, to.size());
-    shared_->transfers.download(memory_, offset, to);
-  }
-  void zero() { shared_->transfers.zero(memory_); }
-  VkDeviceAddress address() const { return memory_.address(); }
-
- private:
-  void check(std::size_t offset, std::size_t count) const {
-    if (offset > bytes() || count > bytes() - offset) {
-      throw Error(
-          concat("a copy of ", count, " bytes at ", offset, " leaves a buffer of ", bytes()));
-    }
-  }
-
-  Backend& backend_;
-  std::shared_ptr<Shared> shared_;
-  Memory memory_;
-};
 
 class VulkanExecutable final : public Executable {
  public:
@@ -64,28 +23,39 @@ class VulkanExecutable final : public Executable {
         bindings_(bindings.begin(), bindings.end()),
         places_(*graph_, bindings_),
         lowered_(lower(shared_->device, *graph_, nodes_, places_)),
-        recorder_(shared_->device, shared_->pipelines, rows_uses()) {
+        recorder_(new_recorder()) {
+    split_weights(*shared_, *graph_, nodes_, bindings_);
     for (const auto& memory : lowered_.memory) shared_->transfers.zero(*memory);
     std::size_t workspace = 0;
     for (const NodeId id : nodes_) {
       const Node& node = graph_->node(id);
       const Kernel& kernel = *find_kernel(node.op->name());
       if (kernel.workspace_bytes == nullptr) continue;
-      const Call call(*graph_, node, places_, recorder_);
+      const Call call(*graph_, node, places_, *recorder_);
       workspace = std::max(workspace, kernel.workspace_bytes(call));
     }
     if (workspace > 0) {
       workspace_ = std::make_unique<Memory>(shared_->device, workspace, Memory::Kind::device);
     }
-    record(recorder_, false);
+    record(*recorder_, false);
     shared_->pipelines.save();
   }
 
-  void run() override { shared_->device->submit_and_wait(recorder_.commands()); }
+  void run() override {
+    Device& device = *shared_->device;
+    if (recorder_->links() == nullptr || device.links()) {
+      device.submit_and_wait(recorder_->commands());
+      if (recorder_->links() == nullptr || !recorder_->links()->failed()) return;
+      device.give_up_links();
+    }
+    recorder_ = new_recorder();
+    record(*recorder_, false);
+    device.submit_and_wait(recorder_->commands());
+  }
 
   void run_timed(std::span<double> seconds) override {
     if (!timed_) {
-      auto timed = std::make_unique<Recorder>(shared_->device, shared_->pipelines, rows_uses());
+      auto timed = new_recorder();
       record(*timed, true);
       timed_ = std::move(timed);
     }
@@ -109,9 +79,23 @@ class VulkanExecutable final : public Executable {
     return uses;
   }
 
+  std::unique_ptr<Recorder> new_recorder() const {
+    return std::make_unique<Recorder>(shared_->device, shared_->pipelines, rows_uses());
+  }
+
+  // Whether steps are linked where they can be: a step that counts cannot be done again.
+  bool links() const {
+    return shared_->device->links() && std::none_of(nodes_.begin(), nodes_.end(), [&](NodeId id) {
+             return graph_->node(id).op->name() == CountRows::kName;
+           });
+  }
+
   // With the device's clock before the first step and after each, when they are timed.
   void record(Recorder& recorder, bool timed) const {
     recorder.begin();
+    const std::span<const Step> steps = lowered_.steps;
+    const bool linked = !timed && links();
+    if (linked) recorder.keep_links(lowered_.linked);
     if (timed) recorder.keep_times(static_cast<std::uint32_t>(lowered_.steps.size() + 1));
     for (const auto& [rows, uses] : rows_uses()) {  // of those that were computed elsewhere
       const NodeId producer = graph_->value(rows).producer;
@@ -120,9 +104,14 @@ class VulkanExecutable final : public Executable {
       }
     }
     if (timed) recorder.write_time();
-    for (const Step& step : lowered_.steps) {
+    bool waits = false;  // for the step before
+    for (std::size_t i = 0; i < steps.size(); ++i) {
+      const Step& step = steps[i];
       if (step.record) {
-        record(recorder, step);
+        const bool raises =
+            linked && step.can_raise && i + 1 < steps.size() && steps[i + 1].can_wait;
+        record(recorder, step, waits, raises);
+        waits = raises;
       } else {
         record(recorder, graph_->node(nodes_[step.node]));
       }
@@ -131,14 +120,14 @@ class VulkanExecutable final : public Executable {
     recorder.end();
   }
 
-  void record(Recorder& recorder, const Step& step) const {
+  void record(Recorder& recorder, const Step& step, bool waits, bool raises) const {
     std::vector<Extent> reads = step.own_reads, writes = step.own_writes;
     for (const ValueId id : step.reads) {
       reads.push_back(places_.extent(id));
       if (graph_->value(id).info.is_rows) reads.push_back(recorder.sizes_of(id));
     }
     for (const ValueId id : step.writes) writes.push_back(places_.extent(id));
-    recorder.order(reads, writes);
+    recorder.order(reads, writes, waits, raises);
     step.record(recorder);
   }
 
@@ -169,7 +158,7 @@ class VulkanExecutable final : public Executable {
   Places places_;
   Lowered lowered_;
   std::unique_ptr<Memory> workspace_;
-  Recorder recorder_;
+  std::unique_ptr<Recorder> recorder_;
   std::unique_ptr<Recorder> timed_;  // made when first asked for
 };
 
@@ -225,7 +214,8 @@ bool VulkanBackend::supports(const Graph& graph, const Node& node) const {
     return offset % alignment == 0 && value.info.shape.elements() <= kMostElements &&
            (!of_tokens || value.info.shape[0] <= 1 + kMostTokens);
   };
-  return fits(node.output) && std::all_of(node.inputs.begin(), node.inputs.end(), fits) &&
+  return fits(node.output) && reads_whole_rows(graph, node) &&
+         std::all_of(node.inputs.begin(), node.inputs.end(), fits) &&
          (kernel->supports == nullptr || kernel->supports(graph, node));
 }
 

@@ -2,7 +2,10 @@
 // asked for, so that a program that has this backend also starts where Vulkan is not installed.
 #pragma once
 
+#include <cstdint>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -11,8 +14,8 @@
 namespace l2a {
 
 struct VulkanDeviceInfo {
-  std::string name;     // as the driver gives it
-  bool gpu = false;     // false: Vulkan computed on the CPU, as Mesa's lavapipe does
+  std::string name;  // as the driver gives it
+  bool gpu = false;  // false: Vulkan computed on the CPU, as Mesa's lavapipe does
   // Products of many tokens round activations to f16, and weights of other types too, for cooperative matrices.
   bool cooperative = false;
   std::string missing;  // what this backend needs and the device lacks; empty if it can be used
@@ -33,6 +36,12 @@ struct VulkanOptions {
   bool map_memory = true;
   // True: kernels are shaped as for a GPU on any device. For tests.
   bool tune_as_gpu = false;
+  // Whether dispatches of a decoded token wait for one another without barriers (links.h), and how often each looks
+  // before it gives up. Unset: on GPUs where that was seen to work. For tests.
+  std::optional<bool> links;
+  std::uint32_t link_looks = 1u << 17;  // a tenth of a second
+  // Is told what a user should know, a line at a time. Unset: the standard error output is.
+  std::function<void(const std::string& line)> notice;
   // Folder of the cache of compiled pipelines. Empty: $XDG_CACHE_HOME/l2a or ~/.cache/l2a.
   std::string cache_folder;
 };

@@ -17,6 +17,11 @@ inline std::string shader_for(std::string_view family, Dtype dtype) {
   return concat(family, "_", dtype_name(dtype));
 }
 
+// kRowKind of shaders/weights.glsl.
+inline std::uint32_t row_kind(bool aligned, bool split) {
+  return (aligned ? 1u : 0u) | (split ? 2u : 0u);
+}
+
 // How many parts the keys of an attention of `groups` workgroups are split into, so that the device has enough
 // of them. window 0: all keys are seen.
 std::uint32_t attention_parts(const Tuning& tuning, std::uint32_t groups, std::int64_t capacity,

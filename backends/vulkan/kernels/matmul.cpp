@@ -17,13 +17,15 @@ namespace {
 
 constexpr std::uint32_t kMatvecTokens = 8;
 
-// Whether all loads of a row's values can be of four at a time; quantized rows always are whole chunks,
-// and only their other side counts.
-std::uint32_t aligned_rows(const ValueInfo& weight, VkDeviceAddress at, VkDeviceAddress other) {
+// How rows of a weight can be read, and whether all loads of a row's values can be of four at a time; quantized rows
+// always are whole chunks, and only their other side counts.
+std::uint32_t row_kind_of(const Call& call, int input, VkDeviceAddress other) {
+  const ValueInfo& weight = call.input(input);
+  const VkDeviceAddress at = call.address(input);
   const DtypeInfo& info = dtype_info(weight.dtype);
   const bool weight_fits =
       info.quantized || at % (4 * static_cast<std::uint64_t>(info.block_bytes)) == 0;
-  return weight.shape[1] % 4 == 0 && weight_fits && other % 16 == 0 ? 1 : 0;
+  return row_kind(weight.shape[1] % 4 == 0 && weight_fits && other % 16 == 0, call.split(input));
 }
 
 void record_matmul(const Call& call) {
@@ -41,7 +43,7 @@ void record_matmul(const Call& call) {
          static_cast<std::uint32_t>(weight.shape[0]),
          row_count(x),
          0};
-  const std::uint32_t aligned = aligned_rows(weight, push.weight, push.x);
+  const std::uint32_t kind = row_kind_of(call, Matmul::kWeight, push.x);
   const Tuning& tuning = call.tuning();
   const ValueId rows = call.id(Matmul::kRows);
   const std::uint32_t compact = call.present(Matmul::kRows) ? 1 : 0;
@@ -52,11 +54,11 @@ void record_matmul(const Call& call) {
     if (tuning.matvec_row_a_lane) {
       call.recorder.dispatch(
           shader_for("matvec_row_a_lane", weight.dtype), tuning.subgroup,
-          {aligned, each, tokens, compact, tuning.matvec_share_x ? 1u : 0u}, push,
+          {kind, each, tokens, compact, tuning.matvec_share_x ? 1u : 0u}, push,
           {.x = ceil_div(push.outputs, each * tuning.subgroup), .rows = rows, .tile = tokens});
     } else {
       call.recorder.dispatch(shader_for("matvec", weight.dtype), tuning.subgroup,
-                             {aligned, each, tokens, compact}, push,
+                             {kind, each, tokens, compact}, push,
                              {.x = ceil_div(push.outputs, each), .rows = rows, .tile = tokens});
     }
     return;
@@ -69,8 +71,8 @@ void record_matmul(const Call& call) {
   const std::uint32_t tile_tokens = tuning.tile_lanes_tokens * tuning.tile_tokens;
   call.recorder.dispatch(shader_for("matmul", weight.dtype),
                          tuning.tile_lanes_rows * tuning.tile_lanes_tokens,
-                         {aligned, tuning.tile_lanes_rows, tuning.tile_lanes_tokens,
-                          tuning.tile_rows, tuning.tile_tokens, compact},
+                         {kind, tuning.tile_lanes_rows, tuning.tile_lanes_tokens, tuning.tile_rows,
+                          tuning.tile_tokens, compact},
                          push,
                          {.x = ceil_div(push.outputs, tile_rows),
                           .y = ceil_div(push.tokens, tile_tokens),
@@ -93,7 +95,7 @@ void record_lookup(const Call& call) {
   constexpr std::uint32_t kChunk = 32;  // values of a lane
   call.recorder.dispatch(
       shader_for("row_lookup", table.dtype), call.tuning().subgroup,
-      {aligned_rows(table, push.table, push.y)}, push,
+      {row_kind_of(call, RowLookup::kTable, push.y)}, push,
       {.x = ceil_div(push.width, kChunk * call.tuning().subgroup), .y = row_count(call.output())});
 }
 

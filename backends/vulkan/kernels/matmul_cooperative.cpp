@@ -94,16 +94,16 @@ void record_cooperative(const Call& matmul) {
   const Device& device = matmul.recorder.device();
   const MatrixShape& shape = device.physical().matrices;
   const Tile tile = tile_for(device, push.outputs, tokens);
-  matmul.recorder.dispatch(
-      shader_for(kCooperativeShader, weight.dtype),
-      tile.group_rows * tile.group_tokens * device.tuning().subgroup,
-      {push.outputs % 4 == 0 ? 1u : 0u, shape.m, shape.n, shape.k, tile.block_rows,
-       tile.block_tokens, tile.group_rows, tile.group_tokens, rows != kNoValue ? 1u : 0u},
-      push,
-      {.x = ceil_div(push.outputs, tile.rows(shape)),
-       .y = ceil_div(tokens, tile.tokens(shape)),
-       .rows = rows,
-       .tile = tile.tokens(shape)});
+  matmul.recorder.dispatch(shader_for(kCooperativeShader, weight.dtype),
+                           tile.group_rows * tile.group_tokens * device.tuning().subgroup,
+                           {row_kind(push.outputs % 4 == 0, matmul.split(Matmul::kWeight)), shape.m,
+                            shape.n, shape.k, tile.block_rows, tile.block_tokens, tile.group_rows,
+                            tile.group_tokens, rows != kNoValue ? 1u : 0u},
+                           push,
+                           {.x = ceil_div(push.outputs, tile.rows(shape)),
+                            .y = ceil_div(tokens, tile.tokens(shape)),
+                            .rows = rows,
+                            .tile = tile.tokens(shape)});
 }
 
 }  // namespace l2a::vulkan

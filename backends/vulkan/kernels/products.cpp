@@ -19,8 +19,7 @@ std::uint32_t staged_bytes(Dtype dtype, std::uint32_t width) {
   if (!dtype_info(dtype).quantized) return 4 * width;
   const bool has_minimum =
       dtype == Dtype::q4_1 || dtype == Dtype::q5_1 || dtype == Dtype::q4_k || dtype == Dtype::q5_k;
-  const std::uint32_t codes = dtype == Dtype::q8_0 ? width / 32 * 34 : width;
-  return codes + width / 32 * (has_minimum ? 12 : 4);
+  return width + width / 32 * (has_minimum ? 12 : 4);
 }
 
 // For sums of a token's squares.
@@ -28,10 +27,7 @@ std::uint32_t squares_bytes(const Tuning& tuning) {
   return tuning.product_lanes / tuning.subgroup * 4;
 }
 
-// Of q8_0 where the units of a row belong; and what compilers may want.
-std::uint32_t other_shared(Dtype dtype, std::uint32_t width) {
-  return 256 + (dtype == Dtype::q8_0 ? width / 32 * 34 / 4 : 0);
-}
+constexpr std::uint32_t kOtherShared = 256;  // what compilers may want
 
 }  // namespace
 
@@ -42,10 +38,9 @@ ProductsFit products_fit(const Device& device, Dtype dtype, std::uint32_t width,
       (reads_vectors(dtype) && dtype_bytes(dtype, width) % 16 != 0)) {
     return {};
   }
-  const std::uint32_t other = other_shared(dtype, width);
   const std::uint32_t all = device.physical().properties.limits.maxComputeSharedMemorySize;
-  if (all <= other) return {};
-  const std::uint32_t shared = all - other;
+  if (all <= kOtherShared) return {};
+  const std::uint32_t shared = all - kOtherShared;
   const std::uint32_t each = staged_bytes(dtype, width) + squares_bytes(device.tuning());
   ProductsFit fit{std::bit_ceil(tokens), true};
   while (fit.tokens > 1 && fit.tokens * each > shared) fit.tokens /= 2;
@@ -60,10 +55,12 @@ void record_products(Recorder& recorder, const Products& call) {
   const Tuning& tuning = recorder.tuning();
   const ProductsFit fit = products_fit(recorder.device(), call.dtype, call.width, call.tokens);
   const auto& [a, b, c] = call.each;
+  const Link link = recorder.link();
   struct {
     VkDeviceAddress weights[3], ys[3], x, norm, addend, rows;
     std::uint32_t outputs[3], tokens, addend_pitch;
     float eps;
+    VkDeviceAddress links;
   } push{{a.weight, b.weight, c.weight},
          {a.y, b.y, c.y},
          call.x,
@@ -73,7 +70,8 @@ void record_products(Recorder& recorder, const Products& call) {
          {a.outputs, b.outputs, c.outputs},
          call.tokens,
          call.addend_pitch,
-         call.eps};
+         call.eps,
+         link.links};
   const std::uint32_t total = call.gated ? a.outputs : a.outputs + b.outputs + c.outputs;
   // The widest workgroups leave too few registers for the sums of many tokens.
   const std::uint32_t share = fit.tokens > 2 && tuning.product_lanes >= 2 * tuning.subgroup ? 2 : 1;
@@ -82,20 +80,21 @@ void record_products(Recorder& recorder, const Products& call) {
   // As many subgroups as the device holds take one row each, if there are no more.
   const bool few = total <= groups * subgroups && !call.gated;
   const std::uint32_t rows = few ? 1 : tuning.product_rows;
-  // Of many tokens, and where a lane loads several vectors of each row, there is less room in registers.
-  const bool one_vector = !dtype_info(call.dtype).quantized || call.dtype == Dtype::q8_0;
-  const std::uint32_t ahead = fit.tokens <= 2 && (few || one_vector) ? tuning.product_ahead : 1;
+  // Of many tokens there is less room in registers.
+  const std::uint32_t vectors = rows * (dtype_info(call.dtype).quantized ? 2 : 1);  // of a unit
+  const std::uint32_t ahead = fit.tokens <= 2 ? std::max(tuning.product_vectors / vectors, 1u) : 1;
   const std::uint32_t outputs = call.gated ? rows / 2 : rows;
   const auto flag = [](bool set) { return set ? 1u : 0u; };
-  recorder.dispatch(shader_for("products", call.dtype), lanes,
-                    {1, call.width, rows, fit.tokens, ahead, flag(call.rows != 0),
-                     flag(call.norm != 0), flag(call.gated), flag(call.addend != 0),
-                     flag(fit.stages), fit.stages ? ceil_div(call.width / 4, lanes) : 1},
-                    push,
-                    {.x = std::min(ceil_div(total, outputs), groups),
-                     .y = ceil_div(call.tokens, fit.tokens),
-                     .rows = call.rows_id,
-                     .tile = fit.tokens});
+  const Grid grid{.x = std::min(ceil_div(total, outputs), groups),
+                  .y = ceil_div(call.tokens, fit.tokens),
+                  .rows = call.rows_id,
+                  .tile = fit.tokens};
+  recorder.dispatch(
+      shader_for("products", call.dtype), lanes,
+      {1, call.width, rows, fit.tokens, ahead, flag(call.rows != 0), flag(call.norm != 0),
+       flag(call.gated), flag(call.addend != 0), flag(fit.stages),
+       fit.stages ? ceil_div(call.width / 4, lanes) : 1, link.waits, link.raises, link.looks},
+      push, grid);
 }
 
 }  // namespace l2a::vulkan

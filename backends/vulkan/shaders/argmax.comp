@@ -1,15 +1,18 @@
-// Index of the largest value of each row, the lowest of equals; NaN is never the largest. One workgroup
-// a row.
+// Index of the largest value of each row, the lowest of equals; NaN is never the largest. A row is one workgroup's or,
+// where that would take long, several workgroups' parts first, whose best are then merged.
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
 shared uvec2 best_of_subgroup[64];
 const uint kTogether = 8;  // vectors that a lane loads together: one workgroup waits long for a vocabulary
 layout(constant_id = 2) const bool kAligned = true;
+layout(constant_id = 3) const uint kParts = 1;       // of a row
+layout(constant_id = 4) const bool kMerges = false;  // parts that were found before
 layout(push_constant, scalar) uniform Push {
-  uint64_t x, y;
+  uint64_t x, y, found;
   uint width, unused;
 };
+layout(buffer_reference, scalar, buffer_reference_align = 8) buffer Found { uvec2 v[]; };
 // Unsigned integers in the order of the floats; the two zeros are equal and NaN is below all.
 uint ordered(float value) {
   const uint bits = floatBitsToUint(value);
@@ -17,16 +20,15 @@ uint ordered(float value) {
   if ((bits & 0x7fffffffu) == 0) return 0x80000000u;
   return (bits & 0x80000000u) != 0 ? ~bits : bits | 0x80000000u;
 }
-void main() {
-  const uint64_t row = x + uint64_t(gl_WorkGroupID.y) * (width * 4);
-  uint best = 0, index = width - 1;  // of a row of NaN the last
-  for (uint first = lane(); 4 * first < width; first += kTogether * lanes()) {
+void look(uint64_t row, inout uint best, inout uint index) {
+  const uint stride = lanes() * kParts;
+  for (uint first = lane() + gl_WorkGroupID.x * lanes(); 4 * first < width; first += kTogether * stride) {
     vec4 values[kTogether];
     [[unroll]] for (uint a = 0; a < kTogether; ++a) {
-      values[a] = load4(row, min(first + a * lanes(), (width - 1) / 4), width, kAligned);
+      values[a] = load4(row, min(first + a * stride, (width - 1) / 4), width, kAligned);
     }
     [[unroll]] for (uint a = 0; a < kTogether; ++a) {
-      const uint at = 4 * (first + a * lanes());
+      const uint at = 4 * (first + a * stride);
       [[unroll]] for (uint e = 0; e < 4; ++e) {
         const uint key = at + e < width ? ordered(values[a][e]) : 0;
         if (key > best) {
@@ -35,6 +37,20 @@ void main() {
         }
       }
     }
+  }
+}
+void main() {
+  uint best = 0, index = width - 1;  // of a row of NaN the last
+  if (kMerges) {
+    for (uint i = lane(); i < kParts; i += lanes()) {
+      const uvec2 part = Found(found).v[gl_WorkGroupID.y * kParts + i];
+      if (part.x > best || (part.x == best && part.y < index)) {
+        best = part.x;
+        index = part.y;
+      }
+    }
+  } else {
+    look(x + uint64_t(gl_WorkGroupID.y) * (width * 4), best, index);
   }
   uint most = subgroupMax(best);
   uint first = subgroupMin(best == most && most > 0 ? index : width - 1);
@@ -49,5 +65,10 @@ void main() {
       }
     }
   }
-  if (lane() == 0) I32(y).v[gl_WorkGroupID.y] = int(first);
+  if (lane() != 0) return;
+  if (kParts > 1 && !kMerges) {
+    Found(found).v[gl_WorkGroupID.y * kParts + gl_WorkGroupID.x] = uvec2(most, first);
+  } else {
+    I32(y).v[gl_WorkGroupID.y] = int(first);
+  }
 }

@@ -2,10 +2,11 @@
 // (finish_head.glsl), and the append of its key and value to the caches.
 //
 // A workgroup has the queries of one key head, or some of them, and a part of the keys. Its subgroups finish the
-// heads; then each takes kKeys keys times kAhead at a time, of which eight lanes have one, and later all lanes
-// the same elements of each value, so that neighbours load neighbouring bytes either way. The token's own key
-// and value are not read back from the cache: part 0 starts with them. Of several parts the last to end, which
-// counts that it is, merges all; nobody waits for others.
+// heads; then they take turns of kKeys keys, kAhead turns at a time, so that few keys are work for all of them. Eight lanes
+// have a key, and later all lanes the same elements of each value, so that neighbours load neighbouring bytes either
+// way; the first are loaded while the heads are on their way (links.h). The token's own key and value are not read back from
+// the cache: part 0 starts with them. Of several parts the last to end, which counts that it is, merges all; nobody waits
+// for others.
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_shuffle : require
@@ -22,14 +23,25 @@ layout(constant_id = 9) const uint kNorms = 0;
 layout(constant_id = 10) const uint kAhead = 4;
 layout(constant_id = 11) const uint kParts = 1;
 layout(constant_id = 12) const float eps = 0;
+layout(constant_id = 13) const uint cache_sinks = 0;
+layout(constant_id = 14) const uint window = 0;
+layout(constant_id = 15) const uint sinks = 0;
+layout(constant_id = 16) const bool kWaits = false;
+layout(constant_id = 17) const bool kRaises = false;
+layout(constant_id = 18) const uint kLooks = 1;
+layout(constant_id = 19) const uint kLeast = 64;   // keys of a part, where there are several
+layout(constant_id = 20) const uint kFewest = 0;   // keys that are this dispatch's, and from how many on
+layout(constant_id = 21) const uint kTooMany = 1;  // they are another's
 layout(push_constant, scalar) uniform Push {
   uint64_t query, key, value, query_bias, key_bias, value_bias, query_norm, key_norm;
   uint64_t table, positions, keys, values, parts, y;
-  uint capacity, cache_sinks, window, sinks;
+  uint64_t links;
+  uint capacity, unused;
 };
 const uint kQueryHeads = kKeyHeads * kGroup;
 const uint key_heads = kKeyHeads;
 const bool kFresh = false;
+#include "links.glsl"
 #include "finish_head.glsl"
 #include "key_range.glsl"
 
@@ -39,7 +51,8 @@ const uint kVectors = kDim / 4;
 // Lanes that share a value, and vectors of it that each has.
 const uint kLanesOfValue = kVectors < kSubgroup ? kVectors : kSubgroup, kVectorsOfLane = kVectors / kLanesOfValue;
 const uint kValues = kSubgroup / kLanesOfValue;     // side by side
-const uint kTurns = kKeys * kAhead / kValues;       // values of a lane at a time
+const uint kValuesOfTurn = kKeys / kValues;         // of a lane
+const uint kTurns = kAhead * kValuesOfTurn;         // values of a lane at a time
 const uint kTogether = 8;                           // parts that are merged at a time
 const uint kPitch = kDim + 4;                       // of a part: sums, largest score, sum of weights
 const uint kCounters = 256;                         // bytes of them before the parts
@@ -51,8 +64,6 @@ shared vec2 softmax_of[kSubgroups * kRows];  // largest score and sum
 shared bool is_last;
 
 // What passes between workgroups.
-layout(buffer_reference, scalar, buffer_reference_align = 4) coherent buffer Passed { float v[]; };
-layout(buffer_reference, scalar, buffer_reference_align = 16) coherent buffer Passed4 { vec4 v[]; };
 layout(buffer_reference, scalar, buffer_reference_align = 4) coherent buffer Counter { uint v[]; };
 layout(buffer_reference, scalar, buffer_reference_align = 16) buffer Bits { uvec4 v[]; };
 
@@ -80,8 +91,36 @@ float rounded(float x) {
   if (kDtype == kF32) return x;
   return kDtype == kF16 ? f16_to_float(float_to_f16(x)) : bf16_to_float(float_to_bf16(x));
 }
+void pass4(uint64_t row, uint i, vec4 x) {
+  Passed4(row).v[i] = vec4(passed(x.x), passed(x.y), passed(x.z), passed(x.w));
+}
 // exp(from - to) where `to` is no less, and 0 where there was nothing yet.
 float scale_to(float from, float to) { return from == kNone ? 0 : exp(from - to); }
+
+KeyBits key_bits[kAhead][kEach];
+uvec4 value_bits[kTurns][kVectorsOfLane];
+
+// Subgroups take turns, kKeys keys each: the first of a subgroup's turn.
+uint first_of_turn(uint base, uint turn) { return base + (turn * kSubgroups + gl_SubgroupID) * kKeys; }
+
+void load_turns(Range range, uint base, uint end, uint head) {
+  const uint group = gl_SubgroupInvocationID / kLanesOfKey, element = gl_SubgroupInvocationID % kLanesOfKey;
+  [[unroll]] for (uint k = 0; k < kAhead; ++k) {
+    const uint at = position_of(range, min(first_of_turn(base, k) + group, end - 1));
+    const uint64_t row = address_of(range, keys, 0, at, head);
+    [[unroll]] for (uint j = 0; j < kEach; ++j) {
+      key_bits[k][j] = load_key(row, element + j * kLanesOfKey);
+    }
+  }
+  [[unroll]] for (uint k = 0; k < kTurns; ++k) {
+    const uint n = k % kValuesOfTurn * kValues + gl_SubgroupInvocationID / kLanesOfValue;
+    const uint at = position_of(range, min(first_of_turn(base, k / kValuesOfTurn) + n, end - 1));
+    const uint64_t row = address_of(range, values, 0, at, head);
+    [[unroll]] for (uint j = 0; j < kVectorsOfLane; ++j) {
+      value_bits[k][j] = load_value(row, gl_SubgroupInvocationID % kLanesOfValue + j * kLanesOfValue);
+    }
+  }
+}
 
 void main() {
   const uint head = gl_WorkGroupID.x, tile = gl_WorkGroupID.y * kRows, part = gl_WorkGroupID.z;
@@ -90,8 +129,12 @@ void main() {
 
   const Range range = range_of(position, position, position);
   const uint count = key_count(range) - 1;  // without the token's own
-  const uint of_part = (count + kParts - 1) / kParts, begin = part * of_part;
-  const uint end = min(count, begin + of_part);
+  // Few keys are a few parts' work, and one part has nobody to meet.
+  const uint of_part = max((count + kParts - 1) / kParts, kLeast);
+  const uint begin = part * of_part, end = min(count, begin + of_part);
+  const uint parts_with_keys = max((count + of_part - 1) / of_part, 1);
+  if (part >= parts_with_keys || count < kFewest || count >= kTooMany) return;
+  if (begin < end) load_turns(range, begin, end, head);
   const uint group = in_subgroup / kLanesOfKey, element = in_subgroup % kLanesOfKey;
   const uint value_lane = in_subgroup % kLanesOfValue, value_first = in_subgroup / kLanesOfValue;
 
@@ -141,38 +184,25 @@ void main() {
                          : vec4(0);
     }
   }
-  for (uint base = begin + gl_SubgroupID * kKeys * kAhead; base < end;
-       base += kSubgroups * kKeys * kAhead) {
-    KeyBits key_bits[kAhead][kEach];
-    [[unroll]] for (uint k = 0; k < kAhead; ++k) {
-      const uint at = position_of(range, min(base + k * kKeys + group, end - 1));
-      const uint64_t row = address_of(range, keys, 0, at, head);
-      [[unroll]] for (uint j = 0; j < kEach; ++j) {
-        key_bits[k][j] = load_key(row, element + j * kLanesOfKey);
-      }
-    }
-    uvec4 value_bits[kTurns][kVectorsOfLane];
-    [[unroll]] for (uint k = 0; k < kTurns; ++k) {
-      const uint at = position_of(range, min(base + k * kValues + value_first, end - 1));
-      const uint64_t row = address_of(range, values, 0, at, head);
-      [[unroll]] for (uint j = 0; j < kVectorsOfLane; ++j) {
-        value_bits[k][j] = load_value(row, value_lane + j * kLanesOfValue);
-      }
-    }
+  for (uint base = begin; base < end; base += kSubgroups * kKeys * kAhead) {
+    if (base != begin) load_turns(range, base, end, head);
     float weight[kAhead][kRows];
     [[unroll]] for (uint r = 0; r < kRows; ++r) {
       float scores[kAhead], most = largest[r];
       [[unroll]] for (uint k = 0; k < kAhead; ++k) {
-        float score = 0;
-        [[unroll]] for (uint j = 0; j < kEach; ++j) {
-          const uint i = 2 * (element + j * kLanesOfKey);
-          score += dot(q[r * kVectors + i], low_of(key_bits[k][j])) +
-                   dot(q[r * kVectors + i + 1], high_of(key_bits[k][j]));
+        scores[k] = kNone;
+        if (first_of_turn(base, k) < end) {
+          float score = 0;
+          [[unroll]] for (uint j = 0; j < kEach; ++j) {
+            const uint i = 2 * (element + j * kLanesOfKey);
+            score += dot(q[r * kVectors + i], low_of(key_bits[k][j])) +
+                     dot(q[r * kVectors + i + 1], high_of(key_bits[k][j]));
+          }
+          [[unroll]] for (uint apart = 1; apart < kLanesOfKey; apart *= 2) {
+            score += subgroupShuffleXor(score, apart);
+          }
+          if (first_of_turn(base, k) + group < end) scores[k] = score;
         }
-        [[unroll]] for (uint apart = 1; apart < kLanesOfKey; apart *= 2) {
-          score += subgroupShuffleXor(score, apart);
-        }
-        scores[k] = base + k * kKeys + group < end ? score : kNone;
         most = max(most, scores[k]);
       }
       [[unroll]] for (uint apart = kLanesOfKey; apart < kSubgroup; apart *= 2) {
@@ -189,11 +219,14 @@ void main() {
       [[unroll]] for (uint j = 0; j < kVectorsOfLane; ++j) mixed[r][j] *= rescale;
     }
     [[unroll]] for (uint k = 0; k < kTurns; ++k) {
-      const uint of_key = (k * kValues % kKeys + value_first) * kLanesOfKey;  // a lane that has its weight
-      [[unroll]] for (uint r = 0; r < kRows; ++r) {
-        const float of_value = subgroupShuffle(weight[k * kValues / kKeys][r], of_key);
-        [[unroll]] for (uint j = 0; j < kVectorsOfLane; ++j) {
-          mixed[r][j] += of_value * four(value_bits[k][j]);
+      if (first_of_turn(base, k / kValuesOfTurn) < end) {
+        // A lane that has its weight.
+        const uint of_key = (k % kValuesOfTurn * kValues + value_first) * kLanesOfKey;
+        [[unroll]] for (uint r = 0; r < kRows; ++r) {
+          const float of_value = subgroupShuffle(weight[k / kValuesOfTurn][r], of_key);
+          [[unroll]] for (uint j = 0; j < kVectorsOfLane; ++j) {
+            mixed[r][j] += of_value * four(value_bits[k][j]);
+          }
         }
       }
     }
@@ -224,20 +257,20 @@ void main() {
       total += softmax.y * scale;
       x += mixed_of[s * kRows * kVectors + i] * scale;
     }
-    if (kParts > 1) {
+    if (parts_with_keys > 1) {
       const uint64_t to = our_parts + (part * kRows + r) * (kPitch * 4);
       Passed4(to).v[d] = x;
       if (d == 0) Passed4(to).v[kVectors] = vec4(most, total, 0, 0);
     } else if (tile + r < kGroup) {
-      F32x4(y + uint64_t(head * kGroup + tile + r) * (kDim * 4)).v[d] = x / total;
+      pass4(y + uint64_t(head * kGroup + tile + r) * (kDim * 4), d, x / total);
     }
   }
-  if (kParts == 1) return;
+  if (parts_with_keys == 1) return;
 
   memoryBarrierBuffer();
   barrier();
   Counter counter = Counter(parts + 4 * (gl_WorkGroupID.y * kKeyHeads + head));
-  if (lane() == 0) is_last = atomicAdd(counter.v[0], 1) == kParts - 1;
+  if (lane() == 0) is_last = atomicAdd(counter.v[0], 1) == parts_with_keys - 1;
   barrier();
   if (!is_last) return;
   memoryBarrierBuffer();
@@ -247,11 +280,11 @@ void main() {
     if (tile + r >= kGroup) continue;
     float most = kNone, total = 0;
     vec4 x = vec4(0);
-    for (uint p = 0; p < kParts; p += kTogether) {
+    for (uint p = 0; p < parts_with_keys; p += kTogether) {
       vec4 mixed_in[kTogether], softmax[kTogether];
       float now = most;
       [[unroll]] for (uint a = 0; a < kTogether; ++a) {
-        const uint64_t at = our_parts + (min(p + a, kParts - 1) * kRows + r) * (kPitch * 4);
+        const uint64_t at = our_parts + (min(p + a, parts_with_keys - 1) * kRows + r) * (kPitch * 4);
         mixed_in[a] = Passed4(at).v[d];
         softmax[a] = Passed4(at).v[kVectors];
       }
@@ -261,11 +294,11 @@ void main() {
       total *= rescale;
       x *= rescale;
       [[unroll]] for (uint a = 0; a < kTogether; ++a) {
-        const float scale = p + a < kParts ? scale_to(softmax[a].x, now) : 0;
+        const float scale = p + a < parts_with_keys ? scale_to(softmax[a].x, now) : 0;
         total += softmax[a].y * scale;
         x += mixed_in[a] * scale;
       }
     }
-    F32x4(y + uint64_t(head * kGroup + tile + r) * (kDim * 4)).v[d] = x / total;
+    pass4(y + uint64_t(head * kGroup + tile + r) * (kDim * 4), d, x / total);
   }
 }

@@ -16,6 +16,10 @@ layout(buffer_reference, scalar, buffer_reference_align = 4) buffer I32 { int v[
 layout(buffer_reference, scalar, buffer_reference_align = 4) buffer U32 { uint v[]; };
 layout(buffer_reference, scalar, buffer_reference_align = 2) buffer U16 { uint16_t v[]; };
 layout(buffer_reference, scalar, buffer_reference_align = 16) buffer F32x4 { vec4 v[]; };
+layout(buffer_reference, scalar, buffer_reference_align = 16) buffer Words { uvec4 v[]; };
+// What another workgroup wrote, or reads, without a barrier of the command buffer between.
+layout(buffer_reference, scalar, buffer_reference_align = 4) coherent buffer Passed { float v[]; };
+layout(buffer_reference, scalar, buffer_reference_align = 16) coherent buffer Passed4 { vec4 v[]; };
 // Words of quantized blocks, which are aligned as their first word is.
 layout(buffer_reference, scalar, buffer_reference_align = 4) buffer U32x2 { uvec2 v; };
 layout(buffer_reference, scalar, buffer_reference_align = 4) buffer U32x4 { uvec4 v; };

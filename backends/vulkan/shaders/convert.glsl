@@ -27,6 +27,7 @@ uint float_to_f16(float x) {
 
 // Rows of q8_0 are blocks of 32 values: an f16 scale, then the codes. Heads of a cache are whole blocks.
 const uint kQ8Block = 32, kQ8Bytes = 34;
+const uint kSplitBlocks = 32;  // whose halves lie together in a split row (split_rows.h)
 uint values_bytes(uint dtype, uint count) {
   return dtype == kF32 ? 4 * count : dtype == kQ8 ? count / kQ8Block * kQ8Bytes : 2 * count;
 }

@@ -25,13 +25,18 @@ layout(constant_id = 8) const bool kNorm = false;
 layout(constant_id = 9) const bool kGated = false;   // rows of the two weights take turns
 layout(constant_id = 10) const bool kAddend = false;
 layout(constant_id = 12) const uint kHeld = 8;  // vectors of a token that a lane has; host and shader agree
+layout(constant_id = 13) const bool kWaits = false;
+layout(constant_id = 14) const bool kRaises = false;
+layout(constant_id = 15) const uint kLooks = 1;
 #include "units.glsl"
 layout(push_constant, scalar) uniform Push {
   uint64_t weight0, weight1, weight2, y0, y1, y2, x, norm, addend, rows;
   uint outputs0, outputs1, outputs2, tokens;
   uint addend_pitch;  // from a token's to the next; 0: the same for all
   float eps;
+  uint64_t links;
 };
+#include "links.glsl"
 const uint kOutputs = kGated ? kRows / 2 : kRows;
 
 const uint kStep = kAhead * kSubgroup, kSubgroups = gl_WorkGroupSize.x / kSubgroup;
@@ -57,10 +62,22 @@ uint64_t address_of(Row row) {
          uint64_t(row.n) * kRowBytes;
 }
 
-// What a lane has of a token, or of a norm's weights.
-vec4 held_of(uint64_t from, uint h) {
-  return F32x4(from).v[min(lane() + h * lanes(), kWidth / 4 - 1)];
+// Of what a lane has of a token, or of a norm's weights.
+uint held_at(uint h) { return min(lane() + h * lanes(), kWidth / 4 - 1); }
+
+void look_for_token(uint64_t from, out vec4 held[kHeld]) {
+  uint looks = 0;
+  bool missing;
+  do {
+    missing = false;
+    [[unroll]] for (uint h = 0; h < kHeld; ++h) held[h] = look4(from, held_at(h));
+    [[unroll]] for (uint h = 0; h < kHeld; ++h) missing = missing || is_missing(held[h]);
+  } while (looks_again(missing, looks));
 }
+
+// Rows end where steps do, so that no lane need look.
+const bool kWholeSteps = kUnits % kStep == 0;
+uint unit_at(uint i) { return kWholeSteps ? i : min(i, kUnits - 1); }
 
 void main() {
   const uint of_lane = gl_SubgroupInvocationID;
@@ -81,9 +98,9 @@ void main() {
   }
   // Ahead of the weights, which would have it wait behind them.
   vec4 held[kHeld], weights[kHeld];
-  [[unroll]] for (uint h = 0; h < kHeld; ++h) held[h] = held_of(from[0], h);
+  if (!kWaits) look_for_token(from[0], held);
   if (kNorm) {
-    [[unroll]] for (uint h = 0; h < kHeld; ++h) weights[h] = held_of(norm, h);
+    [[unroll]] for (uint h = 0; h < kHeld; ++h) weights[h] = F32x4(norm).v[held_at(h)];
   }
 
   uint64_t row[kRows];
@@ -92,11 +109,15 @@ void main() {
     [[unroll]] for (uint r = 0; r < kRows; ++r) row[r] = address_of(row_of(first, r, total));
     [[unroll]] for (uint a = 0; a < kAhead; ++a) {
       [[unroll]] for (uint r = 0; r < kRows; ++r) {
-        units[a][r] = load_unit(row[r], min(of_lane + a * kSubgroup, kUnits - 1));
+        units[a][r] = load_unit(row[r], unit_at(of_lane + a * kSubgroup));
       }
     }
   }
-  stage_places();
+  if (kWaits) {
+    // One value first: while there is nothing, looking for all takes time from those who are busy.
+    awaited(from[0], 4 * subgroupBroadcastFirst(held_at(0)));
+    look_for_token(from[0], held);
+  }
 
   // The factor of a norm is the same for the whole row, so that sums get it, and not what is staged: that need
   // not wait for it.
@@ -104,13 +125,13 @@ void main() {
     float squares = 0;
     [[unroll]] for (uint h = 0; h < kHeld; ++h) {
       const vec4 now = held[h];
-      if (t + 1 < kTokens) held[h] = held_of(from[t + 1], h);
       const uint i = lane() + h * lanes();
       if (i < kWidth / 4) {
         squares += dot(now, now);
         stage(t, i, kNorm ? now * weights[h] : now);
       }
     }
+    if (t + 1 < kTokens) look_for_token(from[t + 1], held);
     if (kNorm) {
       squares = subgroupAdd(squares);
       if (subgroupElect()) squares_of[t * kSubgroups + gl_SubgroupID] = squares;
@@ -131,10 +152,19 @@ void main() {
 
   while (first < end) {
     float sums[kRows][kTokens];
-    Carry carry[kRows];
     [[unroll]] for (uint r = 0; r < kRows; ++r) {
-      carry[r] = kNoCarry;
       [[unroll]] for (uint t = 0; t < kTokens; ++t) sums[r][t] = 0;
+    }
+    // Nothing is left to wait for when the sums are done.
+    float addends[kOutputs][kTokens];
+    if (kAddend) {
+      [[unroll]] for (uint r = 0; r < kOutputs; ++r) {
+        [[unroll]] for (uint t = 0; t < kTokens; ++t) {
+          const uint token = min(first_token + t, count - 1);
+          const uint n = row_of(first, kGated ? 2 * r : r, total).n;
+          addends[r][t] = awaited(addend, token * addend_pitch + n);
+        }
+      }
     }
     for (uint unit = 0; unit < kUnits; unit += kStep) {
       Unit now[kAhead][kRows];
@@ -153,22 +183,17 @@ void main() {
       if (goes_on) {
         [[unroll]] for (uint a = 0; a < kAhead; ++a) {
           [[unroll]] for (uint r = 0; r < kRows; ++r) {
-            units[a][r] = load_unit(row[r], min(next + a * kSubgroup + of_lane, kUnits - 1));
+            units[a][r] = load_unit(row[r], unit_at(next + a * kSubgroup + of_lane));
           }
         }
       }
       // Without branches, so that one unit's waits are hidden by another's work.
       [[unroll]] for (uint a = 0; a < kAhead; ++a) {
-        const uint along = unit + a * kSubgroup + of_lane, u = min(along, kUnits - 1);
-        const uint place = staged_place(u);
-        UnitScales unit_scales[kRows];
-        [[unroll]] for (uint r = 0; r < kRows; ++r) {
-          unit_scales[r] = scales_of(now[a][r], place, carry[r]);
-        }
+        const uint along = unit + a * kSubgroup + of_lane, u = unit_at(along);
         [[unroll]] for (uint t = 0; t < kTokens; ++t) {
           [[unroll]] for (uint r = 0; r < kRows; ++r) {
-            const float product = unit_dot(now[a][r], unit_scales[r], u, place, t, from[t]);
-            sums[r][t] += along < kUnits ? product : 0;
+            const float product = unit_dot(now[a][r], u, t, from[t]);
+            sums[r][t] += kWholeSteps || along < kUnits ? product : 0;
           }
         }
       }
@@ -185,8 +210,8 @@ void main() {
           if (first + r >= total || first_token + t >= count) continue;
           float sum = sums[kGated ? 2 * r : r][t];
           if (kGated) sum = sum / (1 + exp(-sum)) * sums[min(2 * r + 1, kRows - 1)][t];
-          if (kAddend) sum += F32(addend).v[(first_token + t) * addend_pitch + of.n];
-          F32(y).v[(first_token + t) * pitch + of.n] = sum;
+          if (kAddend) sum += addends[r][t];
+          Passed(y).v[(first_token + t) * pitch + of.n] = passed(sum);
         }
       }
     }

@@ -11,15 +11,6 @@
 #define FLOAT_UNITS
 #endif
 
-#if !defined(WEIGHT_q8_0)  // scales need not pass between units
-#define Carry uint
-#define UnitScales uint
-const uint kNoCarry = 0;
-#endif
-
-// Sixteen bytes that are aligned.
-layout(buffer_reference, scalar, buffer_reference_align = 16) buffer Words { uvec4 v[]; };
-
 #if defined(FLOAT_UNITS)
 
 const uint kUnitValues = 16 / kWeightBytes;
@@ -43,7 +34,7 @@ vec4 unit_values(Unit unit, uint i) {
 #endif
 }
 // `from` is the token's row in memory.
-float unit_dot(Unit unit, UnitScales unit_scales, uint u, uint place, uint t, uint64_t from) {
+float unit_dot(Unit unit, uint u, uint t, uint64_t from) {
   float sum = 0;
   [[unroll]] for (uint i = 0; i < kUnitValues / 4; ++i) {
     const uint at = u * (kUnitValues / 4) + i;
@@ -62,18 +53,10 @@ int packed_dot(uint a, uint b, spirv_literal int format);
 int dot4(uint a, uint b) { return packed_dot(a, b, 0); }  // of four signed bytes
 
 const uint kBlocks = kWidth / 32;  // of activations, which share a scale
-#if defined(WEIGHT_q8_0)
-const uint kXVectors = kWidth / 256 * 17;  // laid out as rows of weights are, with zeros for scales
-#else
 const uint kXVectors = kWidth / 16;
-#endif
 shared uvec4 codes[kTokens * kXVectors];
 shared float scales[kTokens * kBlocks];
 shared float half_sums[kHasMinimum ? kTokens * kBlocks * 2 : 1];  // of sixteen activations
-
-void stage_word(uint t, uint word, uint code) {
-  codes[t * kXVectors + word / 4][word % 4] = code;
-}
 
 // Values 4i to 4i + 3 of a token; eight neighbouring lanes have a block.
 void stage(uint t, uint i, vec4 x) {
@@ -95,17 +78,9 @@ void stage(uint t, uint i, vec4 x) {
     if (word % 4 == 0) half_sums[(t * kBlocks + block) * 2 + word / 4] = sum * scale;
   }
 #if defined(WEIGHT_q8_0)
-  // Two blocks are 17 words: of the first, all codes lie two bytes late.
-  const uint before = subgroupShuffle(code, gl_SubgroupInvocationID - (word > 0 ? 1 : 0));
-  const uint pair = block / 2 * 17;
-  if (block % 2 == 0) {
-    stage_word(t, pair + word, (word > 0 ? before >> 16 : 0) | code << 16);
-    if (word == 7) stage_word(t, pair + 8, code >> 16);
-  } else {
-    stage_word(t, pair + 9 + word, code);
-  }
+  codes[t * kXVectors + word / 4 * kBlocks + block][word % 4] = code;  // halves of blocks apart, as the weights'
 #else
-  stage_word(t, 8 * block + word, code);
+  codes[t * kXVectors + i / 4][i % 4] = code;
 #endif
 }
 
@@ -113,52 +88,21 @@ int dot16(uvec4 a, uvec4 b) { return dot4(a.x, b.x) + dot4(a.y, b.y) + dot4(a.z,
 
 #if defined(WEIGHT_q8_0)
 
-// Sixteen bytes of the row as it is. Every word of it belongs to one block, whose scale meets a zero: of 17
-// words nine are the first block's. Where the words of each unit belong is worked out once, in `places`. The
-// scale of its first block lies in it or in one of the two units before, which other lanes have, or had in the
-// step before: loading it would cost as much as loading the unit.
-#define UNITS_HAVE_PLACES
-#define UNITS_PASS_SCALES
-const uint kRowBytes = kBlocks * 34, kUnits = kRowBytes / 16;
-#define Unit uvec4
-#define Carry float
-#define UnitScales vec2  // of the block of its first word, and of its last where that is another
-const float kNoCarry = 0;
-// From bit 0 a unit's first block, from 16 how many of its words are that block's, from 20 how many units before
-// it that block's scale lies; from 24 in which word of this unit a scale lies, if one does, and from 27 at which bit of that.
-shared uint places[kUnits];
-uint unit_place(uint u) {
-  const uint word = 4 * u, pair = word / 17, of_pair = word % 17;
-  const bool second = of_pair >= 9;
-  const uint left = (second ? 17 : 9) - of_pair;
-  const uint before = (of_pair - (second ? 8 : 0) + 3) / 4;
-  const bool high = of_pair >= 1 && of_pair <= 8;
-  const uint at = ((high ? 8 : 17) - of_pair) % 17;
-  return 2 * pair + (second ? 1 : 0) | min(left, 4) << 16 | before << 20 | (at & 3u) << 24 |
-         (high ? 16u << 27 : 0);
+// A block of a split row (split_rows.h).
+const uint kRowBytes = kBlocks * 34, kUnits = kBlocks;
+struct Unit {
+  uvec4 low, high;
+  uint scale;  // f16
+};
+Unit load_unit(uint64_t row, uint u) {
+  const uint at = split_at(u);
+  return Unit(Words(row).v[at], Words(row).v[at + split_apart(u, kBlocks)],
+              uint(U16(row + kWidth).v[u]));
 }
-Unit load_unit(uint64_t row, uint u) { return Words(row).v[u]; }
-float scale_in(Unit unit, uint place) {
-  const uvec2 words = (place & 1u << 25) != 0 ? unit.zw : unit.xy;
-  return f16_to_float(((place & 1u << 24) != 0 ? words.y : words.x) >> (place >> 27));
-}
-UnitScales scales_of(Unit unit, uint place, inout Carry carry) {
-  const float own = scale_in(unit, place);
-  const uint before = place >> 20 & 3u, lane = gl_SubgroupInvocationID;
-  const uint of = lane - before & kSubgroup - 1;
-  const float now = subgroupShuffle(own, of), earlier = subgroupShuffle(carry, of);
-  carry = own;
-  return vec2(lane < before ? earlier : now, (place >> 16 & 7u) < 4 ? own : 0);
-}
-float unit_dot(Unit unit, UnitScales unit_scales, uint u, uint place, uint t, uint64_t from) {
-  const uvec4 x = codes[t * kXVectors + u];
-  const uint of_first = place >> 16 & 7u, at = t * kBlocks + (place & 0xffffu);
-  // Zeros for the first block's; the same for all rows.
-  const uvec3 of_last = uvec3(of_first < 2 ? x.y : 0, of_first < 3 ? x.z : 0, of_first < 4 ? x.w : 0);
-  const int upper = dot4(unit.y, of_last.x) + dot4(unit.z, of_last.y) + dot4(unit.w, of_last.z);
-  const int lower = dot16(unit, x) - upper;
-  return unit_scales.x * scales[at] * float(lower) +
-         unit_scales.y * scales[of_first < 4 ? at + 1 : at] * float(upper);
+float unit_dot(Unit unit, uint u, uint t, uint64_t from) {
+  const uint at = t * kXVectors + u;
+  const int sum = dot16(unit.low, codes[at]) + dot16(unit.high, codes[at + kBlocks]);
+  return f16_to_float(unit.scale) * scales[t * kBlocks + u] * float(sum);
 }
 
 #elif defined(WEIGHT_q4_k) || defined(WEIGHT_q5_k)
@@ -181,7 +125,7 @@ Unit load_unit(uint64_t row, uint u) {
 #endif
   return unit;
 }
-float unit_dot(Unit unit, UnitScales unit_scales, uint u, uint place, uint t, uint64_t from) {
+float unit_dot(Unit unit, uint u, uint t, uint64_t from) {
   uvec4 low_codes = unit.nibbles & 0x0f0f0f0fu, high_codes = unit.nibbles >> 4 & 0x0f0f0f0fu;
 #if defined(WEIGHT_q5_k)
   const uvec4 fifths = unit.fifths >> (u & 6u);
@@ -240,7 +184,7 @@ uvec4 realigned(bool odd, uvec4 a, uint last) {
                      straddling(a.w, last))
              : a;
 }
-float unit_dot(Unit unit, UnitScales unit_scales, uint u, uint place, uint t, uint64_t from) {
+float unit_dot(Unit unit, uint u, uint t, uint64_t from) {
   const uint group = u >> 1 & 1u, half_ = u & 1u;
   const uvec4 nibbles = realigned(unit.odd, unit.nibbles, unit.last_nibbles);
   const uvec4 bits = realigned(unit.odd, unit.bits, unit.last_bits) >> (2 * group);
@@ -272,7 +216,7 @@ const uint kChunkBytes = 24;
 const uint kRowBytes = kBlocks * kChunkBytes, kUnits = kBlocks;
 #define Unit Chunk
 Unit load_unit(uint64_t row, uint u) { return load_chunk(row, u, kWidth); }
-float unit_dot(Unit unit, UnitScales unit_scales, uint u, uint place, uint t, uint64_t from) {
+float unit_dot(Unit unit, uint u, uint t, uint64_t from) {
   const uint at = t * kXVectors + 2 * u, of_scale = t * kBlocks + u;
   const uvec4 low = uvec4(unit.q[0], unit.q[1], unit.q[2], unit.q[3]);
   const uvec4 high = uvec4(unit.q[4], unit.q[5], unit.q[6], unit.q[7]);
@@ -285,18 +229,4 @@ float unit_dot(Unit unit, UnitScales unit_scales, uint u, uint place, uint t, ui
 }
 
 #endif
-#endif
-
-#if !defined(UNITS_PASS_SCALES)
-UnitScales scales_of(Unit unit, uint place, inout Carry carry) { return 0; }
-#endif
-#if defined(UNITS_HAVE_PLACES)
-void stage_places() {
-  for (uint u = lane(); u < kUnits; u += lanes()) places[u] = unit_place(u);
-}
-uint staged_place(uint u) { return places[u]; }
-#else
-uint unit_place(uint u) { return 0; }
-void stage_places() {}
-uint staged_place(uint u) { return 0; }
 #endif

@@ -5,7 +5,9 @@
 // each half: value = scale * q - minimum. Where blocks are only 2-byte aligned (34, 18, 22, 210 bytes),
 // the whole words around them are loaded and shifted: a word load costs what a half-word load does. This
 // may read up to two bytes past a tensor, which every allocation has (memory.h).
-layout(constant_id = 2) const bool kAligned = true;  // rows of plain floats, and the other side's
+layout(constant_id = 2) const uint kRowKind = 1;         // bits, as kernels/kernels.h has them
+const bool kAligned = (kRowKind & 1u) != 0;              // rows of plain floats, and the other side's
+const bool kSplitRows = (kRowKind & 2u) != 0;            // of q8_0: split_rows.h
 const uint kChunk = 32;
 
 #if defined(WEIGHT_f32) || defined(WEIGHT_f16) || defined(WEIGHT_bf16)
@@ -73,16 +75,26 @@ uint fifth_bits(uint bits) { return ((bits & 15u) * 0x00204081u & 0x01010101u) <
 
 #if defined(WEIGHT_q8_0)
 const bool kHasMinimum = false;
+// Of a split row: the vector with the first half of block c, and how many vectors later the second half is.
+uint split_at(uint c) { return c + (c & ~(kSplitBlocks - 1)); }
+uint split_apart(uint c, uint blocks) { return min(blocks - (c & ~(kSplitBlocks - 1)), kSplitBlocks); }
 Chunk load_chunk(uint64_t row, uint c, uint width) {
+  Chunk chunk;
+  chunk.minimum = 0;
+  if (kSplitRows) {
+    const uint first = split_at(c);
+    const uvec4 a = Words(row).v[first], b = Words(row).v[first + split_apart(c, width / kChunk)];
+    chunk.q = uint[8](a.x, a.y, a.z, a.w, b.x, b.y, b.z, b.w);
+    chunk.scale = vec2(f16_to_float(uint(U16(row + width).v[c])));
+    return chunk;
+  }
   const uint64_t at = row + c * 34;
   const bool odd = (uint(at) & 2u) != 0;
   const uint64_t first = at - (uint(at) & 2u);
   const uvec4 a = U32x4(first).v, b = U32x4(first + 16).v;
   const uint w[9] = {a.x, a.y, a.z, a.w, b.x, b.y, b.z, b.w, U32(first).v[8]};
-  Chunk chunk;
   [[unroll]] for (uint i = 0; i < 8; ++i) chunk.q[i] = odd ? w[i + 1] : straddling(w[i], w[i + 1]);
   chunk.scale = vec2(unpackHalf2x16(odd ? w[0] >> 16 : w[0]).x);
-  chunk.minimum = 0;
   return chunk;
 }
 

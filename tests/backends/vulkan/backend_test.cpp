@@ -1,11 +1,16 @@
 // What the Vulkan backend promises beside its kernels: memory, times, errors, and its cache on disk.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <fstream>
+#include <numeric>
 
 #include "graph/error.h"
 #include "graph/plan.h"
 #include "ops/add.h"
+#include "ops/dequantize.h"
+#include "ops/matmul.h"
+#include "ops/quantize.h"
 #include "ops/rms_norm.h"
 #include "tests/backends/vulkan/validated_backend.h"
 
@@ -125,6 +130,55 @@ TEST_CASE("new memory is zero, mapped or not, and copies stay within it") {
     large->download(0, back);
     CHECK(back == many);
   }
+}
+
+TEST_CASE("copies of weights whose rows a GPU splits are as if it had not") {
+  VulkanOptions options;
+  options.tune_as_gpu = true;
+  ValidatedBackend vulkan(options);
+  // Of 40 blocks, so that the last are fewer than those whose halves lie together.
+  constexpr std::int64_t kWidth = 1280, kRows = 3;
+  std::vector<float> values(kWidth * kRows);
+  for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i * 7 % 23) - 11;
+  std::vector<std::byte> blocks(dtype_bytes(Dtype::q8_0, kWidth * kRows));
+  quantize_row(Dtype::q8_0, values, blocks);
+  const auto buffer = vulkan.backend()->import(blocks, nullptr);
+
+  GraphBuilder graph;
+  const Tensor x = graph.input("x", Dtype::f32, {1, kWidth});
+  const Tensor y = matmul(graph, x, graph.weight("w", Dtype::q8_0, {kRows, kWidth}, buffer));
+  graph.output(y);
+  Plan plan(graph.build(), std::vector{vulkan.backend()});
+  std::vector<float> ones(kWidth, 1.0f), sums(kRows);
+  plan.write(x, std::span<const float>(ones));
+  const auto check_sums = [&] {
+    plan.run();
+    plan.read(y, std::span<float>(sums));
+    for (std::size_t row = 0; row < sums.size(); ++row) {
+      std::vector<float> of_row(kWidth);
+      const std::size_t bytes = dtype_bytes(Dtype::q8_0, kWidth);
+      dequantize_row(Dtype::q8_0, std::span(blocks).subspan(row * bytes, bytes), of_row);
+      CHECK(sums[row] ==
+            doctest::Approx(std::accumulate(of_row.begin(), of_row.end(), 0.0)).epsilon(1e-3));
+    }
+  };
+  check_sums();
+  std::vector<std::byte> back(blocks.size());
+  buffer->download(0, back);
+  CHECK(back == blocks);
+  // From within a row to within the next.
+  constexpr std::size_t kAt = 1001, kBytes = 1500;
+  back.resize(kBytes);
+  buffer->download(kAt, back);
+  CHECK(std::equal(back.begin(), back.end(), blocks.begin() + kAt));
+  // Of other blocks, those of the row before.
+  const std::size_t block = dtype_bytes(Dtype::q8_0, 32);
+  std::copy_n(blocks.begin(), 30 * block, blocks.begin() + static_cast<std::ptrdiff_t>(33 * block));
+  buffer->upload(33 * block, std::span(blocks).subspan(33 * block, 30 * block));
+  check_sums();
+  back.resize(blocks.size());
+  buffer->download(0, back);
+  CHECK(back == blocks);
 }
 
 TEST_CASE("errors name the device and what it lacks") {

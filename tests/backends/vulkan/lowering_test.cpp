@@ -11,6 +11,8 @@ namespace {
 // Two products, one of which multiplies the errors of another two.
 constexpr Tolerances kTolerances{.f16 = 1e-4, .bf16 = 1e-4, .quantized = 4e-2};
 
+constexpr std::int64_t kFewTokens[] = {1, 2, 7};
+
 std::vector<ConformanceCase> token_cases() {
   std::vector<ConformanceCase> cases;
   for (const Dtype cache : {Dtype::f32, Dtype::f16, Dtype::bf16}) {
@@ -26,9 +28,14 @@ std::vector<ConformanceCase> token_cases() {
   return cases;
 }
 
-void check_joined(const std::vector<ConformanceCase>& cases) {
+VulkanOptions as_gpu(bool links) {
   VulkanOptions options;
   options.tune_as_gpu = true;
+  options.links = links;
+  return options;
+}
+
+void check_joined(const std::vector<ConformanceCase>& cases, const VulkanOptions& options) {
   ValidatedBackend vulkan(options);
   const ConformanceSubject subjects[] = {{"vulkan", vulkan.backend(), kTolerances}};
   check_conformance(cases, subjects);
@@ -37,8 +44,27 @@ void check_joined(const std::vector<ConformanceCase>& cases) {
 }  // namespace
 
 TEST_CASE("nodes that are joined on a GPU compute on Vulkan what they compute one by one") {
-  constexpr std::int64_t kTokens[] = {1, 2, 7};
-  check_joined(joined_cases(kTokens));
+  check_joined(joined_cases(kFewTokens), as_gpu(false));
 }
 
-TEST_CASE("a token's attention is joined with what lies before it") { check_joined(token_cases()); }
+TEST_CASE("a token's attention is joined with what lies before it") {
+  check_joined(token_cases(), as_gpu(false));
+}
+
+TEST_CASE("dispatches that wait for one another compute what they do with barriers between") {
+  std::vector<ConformanceCase> cases = token_cases();
+  for (ConformanceCase& one : joined_cases(kFewTokens)) {
+    if (one.name.starts_with("feed forward")) cases.push_back(std::move(one));
+  }
+  check_joined(cases, as_gpu(true));
+}
+
+TEST_CASE("a wait that is given up is told of once, and the step done again with barriers") {
+  std::vector<std::string> notices;
+  VulkanOptions options = as_gpu(true);
+  options.link_looks = 0;
+  options.notice = [&](const std::string& line) { notices.push_back(line); };
+  check_joined(token_cases(), options);
+  REQUIRE(notices.size() == 1);
+  CHECK(contains(notices[0], "waited in vain"));
+}
