@@ -1,3 +1,4 @@
+// Nodes that a GPU runs as one step, and steps that wait for one another.
 #include <doctest/doctest.h>
 
 #include "tests/backends/joined_cases.h"
