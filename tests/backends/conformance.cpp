@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdlib>
 
+#include "backends/cpu/cpu_backend.h"
 #include "graph/error.h"
 #include "graph/half.h"
 #include "graph/plan.h"
@@ -152,6 +153,18 @@ std::string difference(const std::vector<CaseBuilder::Result>& expected,
 }
 
 }  // namespace
+
+std::vector<ConformanceSubject> cpu_subjects(const Tolerances& tolerances) {
+  std::vector<ConformanceSubject> subjects;
+  for (const SimdLevel level : simd_levels()) {
+    subjects.push_back(
+        {std::string(simd_level_name(level)), make_cpu_backend({2, level}), tolerances});
+    // Queries, keys, weights and values are sums of two bf16, each within 2^-17, and queries and keys count for the score,
+    // of a few units here, that is the exponent of a weight.
+    if (level == SimdLevel::amx) subjects.back().tolerances.rounded_attention = 5e-5;
+  }
+  return subjects;
+}
 
 void check_conformance(std::span<const ConformanceCase> cases,
                        std::span<const ConformanceSubject> subjects, std::string_view among) {

@@ -105,6 +105,9 @@ struct ConformanceSubject {
   Tolerances tolerances = {};
 };
 
+// The CPU backend at every level that this machine has, with two threads.
+std::vector<ConformanceSubject> cpu_subjects(const Tolerances& tolerances = {});
+
 // Checks those of the cases whose names hold `among` on every subject; the reference, which is most of the time, computes
 // each once. The environment's L2A_CONFORMANCE_CASES picks some of them likewise, as for a sanitizer that is slow.
 void check_conformance(std::span<const ConformanceCase> cases,

@@ -16,14 +16,7 @@ namespace {
 
 // At every level, with products of which one multiplies the errors of others.
 void check_joined(const std::vector<ConformanceCase>& cases) {
-  std::vector<ConformanceSubject> subjects;
-  for (const SimdLevel level : simd_levels()) {
-    Tolerances tolerances{.quantized = 4e-2};
-    if (level == SimdLevel::amx) tolerances.rounded_attention = 5e-5;
-    subjects.push_back(
-        {std::string(simd_level_name(level)), make_cpu_backend({2, level}), tolerances});
-  }
-  check_conformance(cases, subjects);
+  check_conformance(cases, cpu_subjects({.quantized = 4e-2}));
 }
 
 }  // namespace
