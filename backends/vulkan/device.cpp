@@ -217,10 +217,12 @@ void Device::submit_and_wait(VkCommandBuffer commands) {
   // for. Of a CPU's processors all are wanted for the work itself.
   if (physical_.gpu()) {
     const Stopwatch watch;
-    for (std::uint64_t reached = 0; reached < value && watch.seconds() < kPollSeconds;) {
+    std::uint64_t reached = 0;
+    do {
       check(functions_.vkGetSemaphoreCounterValue(device_, timeline_, &reached),
             "waiting for work");
-    }
+      if (reached >= value) return;
+    } while (watch.seconds() < kPollSeconds);
   }
   VkSemaphoreWaitInfo wait{};
   wait.sType = VK_STRUCTURE_TYPE_SEMAPHORE_WAIT_INFO;

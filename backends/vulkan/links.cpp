@@ -7,7 +7,8 @@ namespace l2a::vulkan {
 namespace {
 
 constexpr std::uint32_t kUnwritten = 0xfffffffe;  // as shaders/links.glsl has it
-constexpr std::size_t kChunkBytes = std::size_t{1} << 20, kAlign = 256;
+// All of a token of a large model: filling takes the same time for each chunk, and little for its bytes.
+constexpr std::size_t kChunkBytes = std::size_t{8} << 20, kAlign = 256;
 
 // As shaders/links.glsl has it.
 struct Head {
@@ -29,6 +30,14 @@ Extent LinkMemory::take(std::size_t bytes) {
   return {begin, begin + bytes};
 }
 
+std::vector<Extent> LinkMemory::extents() const {
+  std::vector<Extent> extents;
+  for (const auto& chunk : chunks_) {
+    extents.push_back({chunk->address(), chunk->address() + chunk->bytes()});
+  }
+  return extents;
+}
+
 Links::Links(const std::shared_ptr<Device>& device)
     : device_(device),
       head_(device, sizeof(Head), Memory::Kind::device),
@@ -40,17 +49,11 @@ Links::Links(const std::shared_ptr<Device>& device)
 
 void Links::reset(VkCommandBuffer commands, const LinkMemory& memory) const {
   const DeviceFunctions& calls = device_->functions();
-  calls.vkCmdFillBuffer(commands, head_.buffer(), offsetof(Head, failed), sizeof(Head::failed), 0);
   for (const auto& chunk : memory.chunks_) {
-    calls.vkCmdFillBuffer(commands, chunk->buffer(), 0, VK_WHOLE_SIZE, kUnwritten);
+    const bool last = chunk == memory.chunks_.back();
+    calls.vkCmdFillBuffer(commands, chunk->buffer(), 0, last ? memory.used_ : VK_WHOLE_SIZE,
+                          kUnwritten);
   }
-  VkMemoryBarrier barrier{};
-  barrier.sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER;
-  barrier.srcAccessMask = VK_ACCESS_TRANSFER_WRITE_BIT;
-  barrier.dstAccessMask = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT;
-  calls.vkCmdPipelineBarrier(commands, VK_PIPELINE_STAGE_TRANSFER_BIT,
-                             VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, 0, 1, &barrier, 0, nullptr, 0,
-                             nullptr);
 }
 
 bool Links::failed() const {

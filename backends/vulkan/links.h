@@ -33,6 +33,7 @@ class LinkMemory {
   explicit LinkMemory(std::shared_ptr<Device> device) : device_(std::move(device)) {}
   // Memory for nothing else.
   Extent take(std::size_t bytes);
+  std::vector<Extent> extents() const;  // of all of it
 
  private:
   friend class Links;
@@ -47,7 +48,7 @@ class Links {
   explicit Links(const std::shared_ptr<Device>& device);
 
   VkDeviceAddress address() const { return head_.address(); }
-  // Prepares a run: nothing is written, nothing has failed.
+  // Prepares a run: nothing is written. A barrier must follow.
   void reset(VkCommandBuffer commands, const LinkMemory& memory) const;
   // Whether a wait of the last run was given up.
   bool failed() const;

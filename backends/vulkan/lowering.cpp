@@ -9,6 +9,7 @@
 #include "backends/vulkan/kernels/finish_heads.h"
 #include "backends/vulkan/kernels/products.h"
 #include "ops/add.h"
+#include "ops/argmax.h"
 #include "ops/kv_append.h"
 #include "ops/matmul.h"
 #include "ops/rms_norm.h"
@@ -124,7 +125,8 @@ class Lowering {
     ValueId to = kNoValue;
     Extent own = {};
   };
-  void products(const std::vector<Target>& targets, bool is_gated, ValueId addend = kNoValue) {
+  void products(const std::vector<Target>& targets, bool is_gated, ValueId addend = kNoValue,
+                ValueId most_likely = kNoValue) {
     const std::size_t i = targets.front().matmul;
     const ValueId x = source(i), rows = in(i, Matmul::kRows);
     const auto left = left_.find(in_root(i, Matmul::kX));
@@ -136,7 +138,15 @@ class Lowering {
       if (target.to != kNoValue) step.writes.push_back(target.to);
       if (target.own.end > 0) step.own_writes.push_back(target.own);
     }
+    Extent found;
+    if (most_likely != kNoValue) {
+      found = own(products_found_bytes(device_->tuning()));
+      step.writes.push_back(most_likely);
+      step.own_writes.push_back(found);
+    }
     const std::size_t norm_node = normed ? left->second : 0;
+    const NodeId producer = graph_.value(graph_.root(x)).producer;
+    const bool late_x = producer != kNoNode && graph_.node(producer).op->name() == Attention::kName;
     step.record = [=, this_graph = &graph_, places = &places_, id = nodes_[i],
                    norm_id = normed ? nodes_[norm_node] : kNoNode,
                    ids = matmul_ids(targets)](Recorder& recorder) {
@@ -147,6 +157,7 @@ class Lowering {
       call.tokens = row_count(info);
       call.gated = is_gated;
       call.x = places->address(x);
+      call.late_x = late_x;
       if (rows != kNoValue) {
         call.rows = places->address(rows);
         call.rows_id = rows;
@@ -160,6 +171,10 @@ class Lowering {
         const ValueInfo& added = this_graph->value(addend).info;
         call.addend = places->address(addend);
         call.addend_pitch = added.shape.rank() == 1 ? 0 : row_width(added);
+      }
+      if (most_likely != kNoValue) {
+        call.most_likely = places->address(most_likely);
+        call.found = found.begin;
       }
       for (std::size_t p = 0; p < ids.size(); ++p) {
         const ValueId weight = this_graph->node(ids[p]).inputs[Matmul::kWeight];
@@ -184,7 +199,14 @@ class Lowering {
     return ids;
   }
 
-  // Memory of our own from node `first` to node `last`.
+  // Memory of our own, with zeros.
+  Extent own(std::size_t bytes) {
+    lowered_.memory.push_back(std::make_unique<Memory>(device_, bytes, Memory::Kind::device));
+    const VkDeviceAddress at = lowered_.memory.back()->address();
+    return {at, at + bytes};
+  }
+
+  // Such memory from node `first` to node `last`.
   Extent take(std::size_t bytes, std::size_t first, std::size_t last) {
     for (Slot& slot : slots_) {
       const bool free = std::all_of(slot.uses.begin(), slot.uses.end(), [&](const auto& use) {
@@ -194,9 +216,7 @@ class Lowering {
       slot.uses.emplace_back(first, last);
       return {slot.at.begin, slot.at.begin + bytes};
     }
-    lowered_.memory.push_back(std::make_unique<Memory>(device_, bytes, Memory::Kind::device));
-    const VkDeviceAddress at = lowered_.memory.back()->address();
-    slots_.push_back({{at, at + bytes}, {{first, last}}});
+    slots_.push_back({own(bytes), {{first, last}}});
     return slots_.back().at;
   }
 
@@ -247,8 +267,10 @@ class Lowering {
         }
       }
     }
-    products({{i, out(i)}}, false);
-    return 1;
+    const bool finds = op<Argmax>(i + 1) != nullptr && in(i + 1, Argmax::kX) == out(i) &&
+                       row_count(info(out(i))) == 1 && in(i, Matmul::kRows) == kNoValue;
+    products({{i, out(i)}}, false, kNoValue, finds ? out(i + 1) : kNoValue);
+    return finds ? 2 : 1;
   }
 
   std::size_t gated(std::size_t i) {
@@ -458,11 +480,8 @@ class Lowering {
 
   // Memory of our own that attentions leave as they found it, with zeros where they count. Linked ones have one each.
   Extent parts_of(std::size_t bytes) {
-    if (links() || parts_ == nullptr || parts_->bytes() < bytes) {
-      lowered_.memory.push_back(std::make_unique<Memory>(device_, bytes, Memory::Kind::device));
-      parts_ = lowered_.memory.back().get();
-    }
-    return {parts_->address(), parts_->address() + bytes};
+    if (links() || parts_.end - parts_.begin < bytes) parts_ = own(bytes);
+    return {parts_.begin, parts_.begin + bytes};
   }
 
   struct Slot {
@@ -480,7 +499,7 @@ class Lowering {
   std::set<ValueId>
       linked_;  // roots that were moved to where what passes between linked steps lies
   std::vector<Slot> slots_;
-  const Memory* parts_ = nullptr;
+  Extent parts_ = {};
   Lowered lowered_;
 };
 

@@ -4,6 +4,7 @@
 //
 //   rms_norm                                     products apply it to what they read
 //   matmul, add                                  the addend is added by the product
+//   matmul, argmax                               the product of one token finds it as well
 //   matmul, matmul, silu_mul                     gate and up rows together, and their silu_mul
 //   the projections of an attention, their       one product of all with the same type; then finish_heads or,
 //   biases, head norms, rope and kv_append       of one token and all keys or a window, the attention itself

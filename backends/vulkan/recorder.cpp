@@ -63,6 +63,9 @@ void Recorder::order(std::span<const Extent> reads, std::span<const Extent> writ
 void Recorder::keep_links(const LinkMemory& memory) {
   links_ = std::make_unique<Links>(device_);
   links_->reset(commands_, memory);
+  const std::vector<Extent> filled = memory.extents();
+  written_.insert(written_.end(), filled.begin(), filled.end());
+  filled_ = true;
 }
 
 void Recorder::order(std::span<const Extent> reads, std::span<const Extent> writes, bool waits,
@@ -100,7 +103,11 @@ void Recorder::barrier() {
     memory.dstAccessMask |= VK_ACCESS_INDIRECT_COMMAND_READ_BIT;
     stages |= VK_PIPELINE_STAGE_DRAW_INDIRECT_BIT;
   }
-  sized_ = false;
+  if (filled_) {
+    memory.srcAccessMask |= VK_ACCESS_TRANSFER_WRITE_BIT;
+    stages |= VK_PIPELINE_STAGE_TRANSFER_BIT;
+  }
+  sized_ = filled_ = false;
   device_->functions().vkCmdPipelineBarrier(commands_, stages, stages, 0, 1, &memory, 0, nullptr, 0,
                                             nullptr);
 }

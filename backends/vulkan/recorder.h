@@ -38,7 +38,7 @@ class Recorder {
   void begin();
   // Before a node: has the device wait for what the node depends on.
   void order(std::span<const Extent> reads, std::span<const Extent> writes);
-  // Steps may be linked from here on (links.h), by what lies in `memory`.
+  // Steps may be linked from the next barrier on (links.h), by what lies in `memory`.
   void keep_links(const LinkMemory& memory);
   const Links* links() const { return links_.get(); }
   // Before a step that is linked to the one before, which it waits for itself, or to the next, or neither.
@@ -87,6 +87,7 @@ class Recorder {
   VkPipeline bound_ = VK_NULL_HANDLE;
   std::vector<Extent> read_, written_;  // since the last barrier
   bool sized_ = false;                  // whether sizes of dispatches are among what was written
+  bool filled_ = false;                 // whether what was filled (links.h) is
   std::map<ValueId, Slots> slots_;
   std::unique_ptr<Links> links_;
   bool waits_ = false, raises_ = false;

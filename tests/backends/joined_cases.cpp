@@ -1,10 +1,13 @@
 #include "tests/backends/joined_cases.h"
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
+#include <utility>
 
 #include "graph/error.h"
 #include "ops/add.h"
+#include "ops/argmax.h"
 #include "ops/gather_rows.h"
 #include "ops/matmul.h"
 #include "ops/rms_norm.h"
@@ -16,6 +19,27 @@ namespace l2a::test {
 namespace {
 
 constexpr std::int64_t kWidth = 512, kInner = 768, kInputs = 64;
+
+// A product of one token and its argmax. Some rows of the weight are the same and far above the others, some are NaN.
+ConformanceCase head_case(std::int64_t outputs, std::vector<std::int64_t> largest,
+                          std::vector<std::int64_t> nan) {
+  return {
+      concat("head of ", outputs, " with ", largest.size(), " largest and ", nan.size(), " NaN"),
+      [=](CaseBuilder& c) {
+        std::vector<float> x(kWidth), weight(static_cast<std::size_t>(outputs * kWidth));
+        for (float& value : x) value = c.uniform(0.5f, 1.5f);
+        for (float& value : weight) value = c.uniform();
+        const auto set_row = [&](std::int64_t row, float value) {
+          std::fill_n(weight.begin() + row * kWidth, kWidth, value);
+        };
+        for (const std::int64_t row : largest) set_row(row, 2);
+        for (const std::int64_t row : nan) set_row(row, NAN);
+        const Tensor logits =
+            matmul(c.graph, c.floats(x, {1, kWidth}), c.floats(weight, {outputs, kWidth}));
+        if (nan.empty()) c.compare(logits, 1e-5);
+        c.compare(argmax(c.graph, logits), 0);
+      }};
+}
 
 }  // namespace
 
@@ -45,6 +69,15 @@ std::vector<ConformanceCase> joined_cases(std::span<const std::int64_t> token_co
            }});
     }
   }
+  for (const auto& [outputs, largest] : {std::pair<std::int64_t, std::vector<std::int64_t>>{1, {0}},
+                                         {37, {36}},
+                                         {513, {511, 512, 300}},
+                                         {4097, {}},
+                                         {9001, {8999, 4500, 4501}}}) {
+    cases.push_back(head_case(outputs, largest, {}));
+    cases.push_back(head_case(outputs, largest, {0}));
+  }
+  cases.push_back(head_case(3, {}, {0, 1, 2}));
   return cases;
 }
 

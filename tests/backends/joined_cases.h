@@ -11,7 +11,7 @@
 
 namespace l2a::test {
 
-// A norm, an MLP and its sum, of so many tokens each; and products of compact rows with a bias.
+// A norm, an MLP and its sum, of so many tokens each; products of compact rows with a bias; and heads with their argmax.
 std::vector<ConformanceCase> joined_cases(std::span<const std::int64_t> tokens);
 
 // An attention from the norm and the projections to the sum; past runs are what the caches hold.

@@ -27,7 +27,9 @@ std::uint32_t squares_bytes(const Tuning& tuning) {
   return tuning.product_lanes / tuning.subgroup * 4;
 }
 
-constexpr std::uint32_t kOtherShared = 256;  // what compilers may want
+// Where the largest is found, and what compilers may want.
+constexpr std::uint32_t kOtherShared = 512;
+constexpr std::size_t kFoundCounter = 16;  // bytes, as in the shader
 
 }  // namespace
 
@@ -51,6 +53,10 @@ ProductsFit products_fit(const Device& device, Dtype dtype, std::uint32_t width,
   return fit;
 }
 
+std::size_t products_found_bytes(const Tuning& tuning) {
+  return kFoundCounter + 8 * std::size_t{tuning.product_groups};
+}
+
 void record_products(Recorder& recorder, const Products& call) {
   const Tuning& tuning = recorder.tuning();
   const ProductsFit fit = products_fit(recorder.device(), call.dtype, call.width, call.tokens);
@@ -60,7 +66,7 @@ void record_products(Recorder& recorder, const Products& call) {
     VkDeviceAddress weights[3], ys[3], x, norm, addend, rows;
     std::uint32_t outputs[3], tokens, addend_pitch;
     float eps;
-    VkDeviceAddress links;
+    VkDeviceAddress links, found, most_likely;
   } push{{a.weight, b.weight, c.weight},
          {a.y, b.y, c.y},
          call.x,
@@ -71,18 +77,25 @@ void record_products(Recorder& recorder, const Products& call) {
          call.tokens,
          call.addend_pitch,
          call.eps,
-         link.links};
+         link.links,
+         call.found,
+         call.most_likely};
   const std::uint32_t total = call.gated ? a.outputs : a.outputs + b.outputs + c.outputs;
   // The widest workgroups leave too few registers for the sums of many tokens.
   const std::uint32_t share = fit.tokens > 2 && tuning.product_lanes >= 2 * tuning.subgroup ? 2 : 1;
   const std::uint32_t lanes = tuning.product_lanes / share, groups = tuning.product_groups * share;
   const std::uint32_t subgroups = lanes / tuning.subgroup;
-  // As many subgroups as the device holds take one row each, if there are no more.
-  const bool few = total <= groups * subgroups && !call.gated;
-  const std::uint32_t rows = few ? 1 : tuning.product_rows;
+  // Two rows at a time share what is read of the activations; where that is not what takes long, it is worth more that
+  // subgroups end together. As many subgroups as the device holds take one row each, if there are no more.
+  const bool quantized = dtype_info(call.dtype).quantized;
+  const bool one = !call.gated &&
+                   ((call.dtype == Dtype::q8_0 && fit.tokens == 1) || total <= groups * subgroups);
+  const std::uint32_t rows = one ? 1 : tuning.product_rows;
   // Of many tokens there is less room in registers.
-  const std::uint32_t vectors = rows * (dtype_info(call.dtype).quantized ? 2 : 1);  // of a unit
+  const std::uint32_t vectors = rows * (quantized ? 2 : 1);  // of a unit
   const std::uint32_t ahead = fit.tokens <= 2 ? std::max(tuning.product_vectors / vectors, 1u) : 1;
+  const bool all_early = link.waits == 0 || call.late_x;
+  const std::uint32_t early = all_early ? ahead * rows : ceil_div(ahead * rows, 2);
   const std::uint32_t outputs = call.gated ? rows / 2 : rows;
   const auto flag = [](bool set) { return set ? 1u : 0u; };
   const Grid grid{.x = std::min(ceil_div(total, outputs), groups),
@@ -93,7 +106,8 @@ void record_products(Recorder& recorder, const Products& call) {
       shader_for("products", call.dtype), lanes,
       {1, call.width, rows, fit.tokens, ahead, flag(call.rows != 0), flag(call.norm != 0),
        flag(call.gated), flag(call.addend != 0), flag(fit.stages),
-       fit.stages ? ceil_div(call.width / 4, lanes) : 1, link.waits, link.raises, link.looks},
+       fit.stages ? ceil_div(call.width / 4, lanes) : 1, link.waits, link.raises, link.looks, early,
+       flag(call.late_x), flag(call.most_likely != 0)},
       push, grid);
 }
 

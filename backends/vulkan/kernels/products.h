@@ -20,15 +20,20 @@ struct Products {
   std::array<One, kMost> each;
   bool gated = false;  // y[0] = silu(y[0]) * y[1], of which only y[0] is written
   VkDeviceAddress x = 0;
+  bool late_x = false;       // comes from a dispatch that leaves memory idle
   VkDeviceAddress rows = 0;  // 0: x is not compact
   ValueId rows_id = kNoValue;
   VkDeviceAddress norm = 0;  // 0: x as it is, else its rms_norm
   float eps = 0;
   VkDeviceAddress addend = 0;  // 0: none; to y[0]
   std::uint32_t addend_pitch = 0;
+  // Of one token, where the index of the largest of y[0] goes, and products_found_bytes() for who finds it, which are zero
+  // before and after; 0: nobody looks.
+  VkDeviceAddress most_likely = 0, found = 0;
 };
 
 void record_products(Recorder& recorder, const Products& call);
+std::size_t products_found_bytes(const Tuning& tuning);
 
 // What the shader can do on a device with products of this kind.
 struct ProductsFit {

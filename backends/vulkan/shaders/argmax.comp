@@ -3,7 +3,8 @@
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
-shared uvec2 best_of_subgroup[64];
+#include "largest.glsl"
+shared Largest of_subgroup[64];
 const uint kTogether = 8;  // vectors that a lane loads together: one workgroup waits long for a vocabulary
 layout(constant_id = 2) const bool kAligned = true;
 layout(constant_id = 3) const uint kParts = 1;       // of a row
@@ -12,15 +13,7 @@ layout(push_constant, scalar) uniform Push {
   uint64_t x, y, found;
   uint width, unused;
 };
-layout(buffer_reference, scalar, buffer_reference_align = 8) buffer Found { uvec2 v[]; };
-// Unsigned integers in the order of the floats; the two zeros are equal and NaN is below all.
-uint ordered(float value) {
-  const uint bits = floatBitsToUint(value);
-  if ((bits & 0x7fffffffu) > 0x7f800000u) return 0;
-  if ((bits & 0x7fffffffu) == 0) return 0x80000000u;
-  return (bits & 0x80000000u) != 0 ? ~bits : bits | 0x80000000u;
-}
-void look(uint64_t row, inout uint best, inout uint index) {
+Largest look(uint64_t row, Largest best) {
   const uint stride = lanes() * kParts;
   for (uint first = lane() + gl_WorkGroupID.x * lanes(); 4 * first < width; first += kTogether * stride) {
     vec4 values[kTogether];
@@ -30,45 +23,30 @@ void look(uint64_t row, inout uint best, inout uint index) {
     [[unroll]] for (uint a = 0; a < kTogether; ++a) {
       const uint at = 4 * (first + a * stride);
       [[unroll]] for (uint e = 0; e < 4; ++e) {
-        const uint key = at + e < width ? ordered(values[a][e]) : 0;
-        if (key > best) {
-          best = key;
-          index = at + e;
-        }
+        if (at + e < width) best = larger(best, Largest(ordered(values[a][e]), at + e));
       }
     }
   }
+  return best;
 }
 void main() {
-  uint best = 0, index = width - 1;  // of a row of NaN the last
+  const uint none = width - 1;  // of a row of NaN the last
+  Largest best = Largest(0, none);
   if (kMerges) {
-    for (uint i = lane(); i < kParts; i += lanes()) {
-      const uvec2 part = Found(found).v[gl_WorkGroupID.y * kParts + i];
-      if (part.x > best || (part.x == best && part.y < index)) {
-        best = part.x;
-        index = part.y;
-      }
-    }
+    for (uint i = lane(); i < kParts; i += lanes()) best = larger(best, found_at(found, gl_WorkGroupID.y * kParts + i));
   } else {
-    look(x + uint64_t(gl_WorkGroupID.y) * (width * 4), best, index);
+    best = look(x + uint64_t(gl_WorkGroupID.y) * (width * 4), best);
   }
-  uint most = subgroupMax(best);
-  uint first = subgroupMin(best == most && most > 0 ? index : width - 1);
+  best = largest_of_subgroup(best, none);
   if (lanes() > kSubgroup) {
-    if (subgroupElect()) best_of_subgroup[gl_SubgroupID] = uvec2(most, first);
+    if (subgroupElect()) of_subgroup[gl_SubgroupID] = best;
     barrier();
-    for (uint s = 0; s < lanes() / kSubgroup; ++s) {
-      const uvec2 other = best_of_subgroup[s];
-      if (other.x > most || (other.x == most && most > 0 && other.y < first)) {
-        most = other.x;
-        first = other.y;
-      }
-    }
+    for (uint s = 0; s < lanes() / kSubgroup; ++s) best = larger(best, of_subgroup[s]);
   }
   if (lane() != 0) return;
   if (kParts > 1 && !kMerges) {
-    Found(found).v[gl_WorkGroupID.y * kParts + gl_WorkGroupID.x] = uvec2(most, first);
+    Found(found).v[gl_WorkGroupID.y * kParts + gl_WorkGroupID.x] = uvec2(best.key, best.index);
   } else {
-    I32(y).v[gl_WorkGroupID.y] = int(first);
+    I32(y).v[gl_WorkGroupID.y] = int(best.index);
   }
 }

@@ -58,13 +58,11 @@ const uint kPitch = kDim + 4;                       // of a part: sums, largest 
 const uint kCounters = 256;                         // bytes of them before the parts
 
 shared vec4 q[kRows * kVectors];
-shared float own_key[kDim], own_value[kDim];
+shared vec4 own_key[kVectors], own_value[kVectors];
 shared vec4 mixed_of[kSubgroups * kRows * kVectors];
 shared vec2 softmax_of[kSubgroups * kRows];  // largest score and sum
 shared bool is_last;
 
-// What passes between workgroups.
-layout(buffer_reference, scalar, buffer_reference_align = 4) coherent buffer Counter { uint v[]; };
 layout(buffer_reference, scalar, buffer_reference_align = 16) buffer Bits { uvec4 v[]; };
 
 // Eight elements of a key and four of a value, as they were loaded.
@@ -155,9 +153,9 @@ void main() {
           q[i * kVectors + at / 4][at % 4] = x * inversesqrt(float(kDim));
         } else {
           if (kind == 1) {
-            own_key[at] = rounded(x);
+            own_key[at / 4][at % 4] = rounded(x);
           } else {
-            own_value[at] = rounded(x);
+            own_value[at / 4][at % 4] = rounded(x);
           }
           if (tile == 0) store_float(cache, kDtype, head * kDim + at, x);
         }
@@ -168,20 +166,19 @@ void main() {
 
   float largest[kRows], sum[kRows];
   vec4 mixed[kRows][kVectorsOfLane];
-  const bool has_own = part == 0 && gl_SubgroupID == 0;
+  const bool has_own = part == 0 && gl_SubgroupID == kSubgroups - 1;  // which has the fewest other keys
   [[unroll]] for (uint r = 0; r < kRows; ++r) {
     float score = 0;
     if (has_own) {
-      for (uint d = in_subgroup; d < kDim; d += kSubgroup) score += q[r * kVectors + d / 4][d % 4] * own_key[d];
+      for (uint d = in_subgroup; d < kVectors; d += kSubgroup) {
+        score += dot(q[r * kVectors + d], own_key[d]);
+      }
+      score = subgroupAdd(score);
     }
-    score = subgroupAdd(score);
     largest[r] = has_own ? score : kNone;
     sum[r] = has_own && in_subgroup == 0 ? 1 : 0;
     [[unroll]] for (uint j = 0; j < kVectorsOfLane; ++j) {
-      const uint at = 4 * (value_lane + j * kLanesOfValue);
-      const bool ours = has_own && value_first == 0;
-      mixed[r][j] = ours ? vec4(own_value[at], own_value[at + 1], own_value[at + 2], own_value[at + 3])
-                         : vec4(0);
+      mixed[r][j] = has_own && value_first == 0 ? own_value[value_lane + j * kLanesOfValue] : vec4(0);
     }
   }
   for (uint base = begin; base < end; base += kSubgroups * kKeys * kAhead) {

@@ -20,6 +20,7 @@ layout(buffer_reference, scalar, buffer_reference_align = 16) buffer Words { uve
 // What another workgroup wrote, or reads, without a barrier of the command buffer between.
 layout(buffer_reference, scalar, buffer_reference_align = 4) coherent buffer Passed { float v[]; };
 layout(buffer_reference, scalar, buffer_reference_align = 16) coherent buffer Passed4 { vec4 v[]; };
+layout(buffer_reference, scalar, buffer_reference_align = 4) coherent buffer Counter { uint v[]; };
 // Words of quantized blocks, which are aligned as their first word is.
 layout(buffer_reference, scalar, buffer_reference_align = 4) buffer U32x2 { uvec2 v; };
 layout(buffer_reference, scalar, buffer_reference_align = 4) buffer U32x4 { uvec4 v; };

@@ -4,18 +4,20 @@
 //   x = rms_norm(x) * norm                      before it
 //   y[0] = silu(y[0]) * y[1]                    after it
 //   y[0] += addend
+//   most_likely = argmax(y[0])
 //
 // A workgroup brings its activations to shared memory, normalised and rounded (units.glsl), and keeps them for
 // all its rows: there are few workgroups, of many lanes, so that this is done seldom. A subgroup takes kRows
 // rows at a time, which share what is read of the activations: its lanes stride over their units, and their
 // sums meet at the end. The next kAhead units of each row are loaded before the last ones are used, also across
-// rows, and the first while the activations are on their way: memory is never idle.
+// rows, and the first while the activations are on their way: memory is never idle for long.
 #version 460
 #extension GL_EXT_spirv_intrinsics : require
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
 #include "convert.glsl"
 #include "weights.glsl"
+#include "largest.glsl"
 layout(constant_id = 3) const uint kWidth = 256;
 layout(constant_id = 4) const uint kRows = 2;
 layout(constant_id = 5) const uint kTokens = 1;
@@ -28,19 +30,35 @@ layout(constant_id = 12) const uint kHeld = 8;  // vectors of a token that a lan
 layout(constant_id = 13) const bool kWaits = false;
 layout(constant_id = 14) const bool kRaises = false;
 layout(constant_id = 15) const uint kLooks = 1;
+layout(constant_id = 18) const bool kArgmax = false;  // of one token
 #include "units.glsl"
+#if defined(FLOAT_UNITS) || defined(WEIGHT_q8_0)
+// Where reading takes longest, memory is busy, and a look at x takes as long as all that is under way then. So a lane
+// loads some units before x is there, enough to keep memory busy, and the others after.
+layout(constant_id = 16) const uint kEarly = 1;
+// x comes from attention, which leaves memory idle: there is time for a look before all units, which workgroups need that
+// begin where attention has ended.
+layout(constant_id = 17) const bool kLate = false;
+const uint kParts = 2;
+#else
+const uint kEarly = 0;
+const bool kLate = false;
+const uint kParts = 1;
+#endif
 layout(push_constant, scalar) uniform Push {
   uint64_t weight0, weight1, weight2, y0, y1, y2, x, norm, addend, rows;
   uint outputs0, outputs1, outputs2, tokens;
   uint addend_pitch;  // from a token's to the next; 0: the same for all
   float eps;
   uint64_t links;
+  uint64_t found, most_likely;
 };
 #include "links.glsl"
 const uint kOutputs = kGated ? kRows / 2 : kRows;
 
 const uint kStep = kAhead * kSubgroup, kSubgroups = gl_WorkGroupSize.x / kSubgroup;
 shared float squares_of[kNorm ? kTokens * kSubgroups : 1];
+shared Largest largest_of[kArgmax ? kSubgroups : 1];
 
 // Of the tile of rows that begins at `first`: which weight each is of, and its number there. Past the end, the
 // last row again: its sum is not kept.
@@ -79,6 +97,33 @@ void look_for_token(uint64_t from, out vec4 held[kHeld]) {
 const bool kWholeSteps = kUnits % kStep == 0;
 uint unit_at(uint i) { return kWholeSteps ? i : min(i, kUnits - 1); }
 
+// Of what subgroups have each, by the first subgroup: workgroups leave theirs, and the last to end, which counts that it
+// is, merges them; nobody waits.
+const uint kCounter = 16;  // bytes before what they leave
+void find_largest(Largest best) {
+  const uint of_lane = gl_SubgroupInvocationID, none = outputs0 - 1;
+  if (subgroupElect()) largest_of[gl_SubgroupID] = best;
+  barrier();
+  if (gl_SubgroupID != 0) return;
+  for (uint i = of_lane; i < kSubgroups; i += kSubgroup) best = larger(best, largest_of[i]);
+  best = largest_of_subgroup(best, none);
+  bool is_last = false;
+  Counter counter = Counter(found);
+  if (of_lane == 0) {
+    Found(found + kCounter).v[gl_WorkGroupID.x] = uvec2(best.key, best.index);
+    memoryBarrierBuffer();
+    is_last = atomicAdd(counter.v[0], 1) == gl_NumWorkGroups.x - 1;
+  }
+  if (!subgroupBroadcastFirst(is_last)) return;
+  memoryBarrierBuffer();
+  for (uint i = of_lane; i < gl_NumWorkGroups.x; i += kSubgroup) best = larger(best, found_at(found + kCounter, i));
+  best = largest_of_subgroup(best, none);
+  if (of_lane == 0) {
+    I32(most_likely).v[0] = int(best.index);
+    counter.v[0] = 0;  // for the next token
+  }
+}
+
 void main() {
   const uint of_lane = gl_SubgroupInvocationID;
   const uint total = kGated ? outputs0 : outputs0 + outputs1 + outputs2;
@@ -98,7 +143,9 @@ void main() {
   }
   // Ahead of the weights, which would have it wait behind them.
   vec4 held[kHeld], weights[kHeld];
-  if (!kWaits) look_for_token(from[0], held);
+  const uint first_at = 4 * subgroupBroadcastFirst(held_at(0));
+  const bool is_there = !kWaits || (kLate && !is_missing(look(from[0], first_at)));
+  if (is_there) look_for_token(from[0], held);
   if (kNorm) {
     [[unroll]] for (uint h = 0; h < kHeld; ++h) weights[h] = F32x4(norm).v[held_at(h)];
   }
@@ -107,16 +154,21 @@ void main() {
   Unit units[kAhead][kRows];
   if (first < end) {
     [[unroll]] for (uint r = 0; r < kRows; ++r) row[r] = address_of(row_of(first, r, total));
+  }
+  [[unroll]] for (uint part = 0; part < 2; ++part) {
+    if (part == 1 && !is_there) {
+      // One value first: while there is nothing, looking for all takes time from those who are busy.
+      awaited(from[0], first_at);
+      look_for_token(from[0], held);
+    }
+    if (first >= end || part >= kParts) continue;
     [[unroll]] for (uint a = 0; a < kAhead; ++a) {
       [[unroll]] for (uint r = 0; r < kRows; ++r) {
-        units[a][r] = load_unit(row[r], unit_at(of_lane + a * kSubgroup));
+        if (kParts == 1 || (a * kRows + r < kEarly) == (part == 0)) {
+          units[a][r] = load_unit(row[r], unit_at(of_lane + a * kSubgroup));
+        }
       }
     }
-  }
-  if (kWaits) {
-    // One value first: while there is nothing, looking for all takes time from those who are busy.
-    awaited(from[0], 4 * subgroupBroadcastFirst(held_at(0)));
-    look_for_token(from[0], held);
   }
 
   // The factor of a norm is the same for the whole row, so that sums get it, and not what is staged: that need
@@ -150,6 +202,7 @@ void main() {
     factor[t] = kNorm ? 1 / sqrt(squares / float(kWidth) + eps) : 1;
   }
 
+  Largest best = Largest(0, outputs0 - 1);
   while (first < end) {
     float sums[kRows][kTokens];
     [[unroll]] for (uint r = 0; r < kRows; ++r) {
@@ -211,10 +264,12 @@ void main() {
           float sum = sums[kGated ? 2 * r : r][t];
           if (kGated) sum = sum / (1 + exp(-sum)) * sums[min(2 * r + 1, kRows - 1)][t];
           if (kAddend) sum += addends[r][t];
+          if (kArgmax) best = larger(best, Largest(ordered(sum), of.n));
           Passed(y).v[(first_token + t) * pitch + of.n] = passed(sum);
         }
       }
     }
     first += stride;
   }
+  if (kArgmax) find_largest(best);
 }
