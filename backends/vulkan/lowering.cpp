@@ -8,8 +8,10 @@
 #include "backends/vulkan/kernels/attention_one.h"
 #include "backends/vulkan/kernels/finish_heads.h"
 #include "backends/vulkan/kernels/products.h"
+#include "graph/node_run.h"
 #include "ops/add.h"
 #include "ops/argmax.h"
+#include "ops/head_runs.h"
 #include "ops/kv_append.h"
 #include "ops/matmul.h"
 #include "ops/rms_norm.h"
@@ -22,27 +24,17 @@ namespace {
 constexpr std::size_t kMostTokens = 8;
 constexpr std::size_t kAlign = 256;
 
-class Lowering {
+class Lowering : NodeRun {
  public:
   Lowering(const std::shared_ptr<Device>& device, const Graph& graph, std::span<const NodeId> nodes,
            Places& places)
-      : device_(device),
-        graph_(graph),
+      : NodeRun(graph, nodes, {}),
+        device_(device),
         nodes_(nodes),
         places_(places),
         lowered_{{}, {}, LinkMemory(device)} {
-    readers_.resize(graph.values().size());
     readers_here_.resize(graph.values().size());
-    for (const Node& node : graph.nodes()) {
-      for (const ValueId input : node.inputs) {
-        if (input != kNoValue) ++readers_[static_cast<std::size_t>(graph.root(input))];
-      }
-    }
-    for (const Value& value : graph.values()) {
-      // What the host reads has a reader that no node is.
-      if (value.output) readers_[static_cast<std::size_t>(graph.root(value.info.id))] += 2;
-    }
-    for (std::size_t i = 0; i < nodes.size(); ++i) {
+    for (std::size_t i = 0; i < size(); ++i) {
       index_[nodes[i]] = i;
       for (const ValueId input : node(i).inputs) {
         if (input != kNoValue) ++readers_here_[static_cast<std::size_t>(graph.root(input))];
@@ -51,7 +43,7 @@ class Lowering {
   }
 
   Lowered run() {
-    for (std::size_t i = 0; i < nodes_.size();) {
+    for (std::size_t i = 0; i < size();) {
       std::size_t taken = 0;
       if (device_->tuning().joins) {
         taken = heads(i);
@@ -69,29 +61,11 @@ class Lowering {
   }
 
  private:
-  const Node& node(std::size_t i) const { return graph_.node(nodes_[i]); }
-  // The node's op, if it is a T.
-  template <class T>
-  const T* op(std::size_t i) const {
-    return i < nodes_.size() && node(i).op->name() == T::kName
-               ? static_cast<const T*>(node(i).op.get())
-               : nullptr;
-  }
   ValueId in(std::size_t i, int index) const {
     return node(i).inputs[static_cast<std::size_t>(index)];
   }
-  ValueId in_root(std::size_t i, int index) const {
-    const ValueId id = in(i, index);
-    return id == kNoValue ? id : graph_.root(id);
-  }
   ValueId out(std::size_t i) const { return node(i).output; }
-  ValueId out_root(std::size_t i) const { return graph_.root(out(i)); }
-  const ValueInfo& info(ValueId id) const { return graph_.value(id).info; }
-  int readers(ValueId root) const { return readers_[static_cast<std::size_t>(root)]; }
-  // Whether node i's output is input `index` of node j and of nothing else.
-  bool feeds_only(std::size_t i, std::size_t j, int index) const {
-    return in_root(j, index) == out_root(i) && readers(out_root(i)) == 1;
-  }
+  const ValueInfo& info(ValueId id) const { return graph().value(id).info; }
   VkDeviceAddress address(ValueId id) const { return id == kNoValue ? 0 : places_.address(id); }
 
   // A product that products.comp takes.
@@ -100,21 +74,15 @@ class Lowering {
     const ValueInfo &x = info(in(i, Matmul::kX)), &weight = info(in(i, Matmul::kWeight));
     if (x.shape[0] > static_cast<std::int64_t>(kMostTokens) ||
         address(in(i, Matmul::kWeight)) % 16 != 0 || address(in(i, Matmul::kX)) % 16 != 0 ||
-        (weight.dtype == Dtype::q8_0 && !rows_split(*device_, graph_, in(i, Matmul::kWeight)))) {
+        (weight.dtype == Dtype::q8_0 && !rows_split(*device_, graph(), in(i, Matmul::kWeight)))) {
       return {};
     }
     return products_fit(*device_, weight.dtype, row_width(x), row_count(x));
   }
   bool few(std::size_t i) const { return fit(i).tokens > 0; }
-  bool same_x(std::size_t i, std::size_t j) const {
-    return address(in(i, Matmul::kX)) == address(in(j, Matmul::kX)) &&
-           in_root(i, Matmul::kX) == in_root(j, Matmul::kX) &&
-           in_root(i, Matmul::kRows) == in_root(j, Matmul::kRows);
-  }
-
   // What product i reads: its x or, where a norm was left to it, the norm's.
   ValueId source(std::size_t i) const {
-    const auto found = left_.find(in_root(i, Matmul::kX));
+    const auto found = left_.find(in_value(i, Matmul::kX));
     return found == left_.end() ? in(i, Matmul::kX) : in(found->second, RmsNorm::kX);
   }
 
@@ -129,7 +97,7 @@ class Lowering {
                 ValueId most_likely = kNoValue) {
     const std::size_t i = targets.front().matmul;
     const ValueId x = source(i), rows = in(i, Matmul::kRows);
-    const auto left = left_.find(in_root(i, Matmul::kX));
+    const auto left = left_.find(in_value(i, Matmul::kX));
     const bool normed = left != left_.end();
     Step step{i, {}, {x}};
     if (rows != kNoValue) step.reads.push_back(rows);
@@ -145,9 +113,10 @@ class Lowering {
       step.own_writes.push_back(found);
     }
     const std::size_t norm_node = normed ? left->second : 0;
-    const NodeId producer = graph_.value(graph_.root(x)).producer;
-    const bool late_x = producer != kNoNode && graph_.node(producer).op->name() == Attention::kName;
-    step.record = [=, this_graph = &graph_, places = &places_, id = nodes_[i],
+    const NodeId producer = graph().value(graph().root(x)).producer;
+    const bool late_x =
+        producer != kNoNode && graph().node(producer).op->name() == Attention::kName;
+    step.record = [=, this_graph = &graph(), places = &places_, id = nodes_[i],
                    norm_id = normed ? nodes_[norm_node] : kNoNode,
                    ids = matmul_ids(targets)](Recorder& recorder) {
       Products call;
@@ -223,29 +192,29 @@ class Lowering {
   bool links() const { return device_->tuning().links; }
   // Moves a value that a linked step writes to where nothing else lies, if it can be moved.
   bool link(ValueId value) {
-    const ValueId root = graph_.root(value);
-    if (!links() || graph_.value(root).kind != ValueKind::computed ||
-        index_.count(graph_.value(root).producer) == 0 ||
-        readers(root) != readers_here_[static_cast<std::size_t>(root)]) {
+    const ValueId root = graph().root(value);
+    const auto producer = index_.find(graph().value(root).producer);
+    if (!links() || graph().value(root).kind != ValueKind::computed || producer == index_.end() ||
+        readers(producer->second) != readers_here_[static_cast<std::size_t>(root)]) {
       return false;
     }
-    places_.move(root, lowered_.linked.take(graph_.root_bytes(root)).begin);
+    places_.move(root, lowered_.linked.take(graph().root_bytes(root)).begin);
     linked_.insert(root);
     return true;
   }
 
   // Moves what only product i reads, and what a node here computes, to memory of our own.
   void move_source(std::size_t i) {
-    const ValueId root = graph_.root(source(i));
-    const Value& value = graph_.value(root);
+    const ValueId root = graph().root(source(i));
+    const Value& value = graph().value(root);
     const auto producer = index_.find(value.producer);
-    if (linked_.contains(root) || readers(root) != 1 || value.kind != ValueKind::computed ||
-        producer == index_.end() || producer->second >= i) {
+    if (linked_.contains(root) || value.kind != ValueKind::computed || producer == index_.end() ||
+        readers(producer->second) != 1 || producer->second >= i) {
       return;
     }
     // A step that writes it may have begun two nodes before (gated).
     const std::size_t first = std::max<std::size_t>(producer->second, 2) - 2;
-    const Extent to = take(graph_.root_bytes(root), first, i);
+    const Extent to = take(graph().root_bytes(root), first, i);
     places_.move(root, to.begin);
   }
 
@@ -253,7 +222,7 @@ class Lowering {
     if (!few(i)) return 0;
     move_source(i);
     const Extent x = places_.extent(source(i));
-    if (op<Add>(i + 1) != nullptr && in_root(i + 1, Add::kRows) == in_root(i, Matmul::kRows)) {
+    if (op<Add>(i + 1) != nullptr && in_value(i + 1, Add::kRows) == in_value(i, Matmul::kRows)) {
       const Extent to = places_.extent(out(i + 1));
       for (const int side : {Add::kA, Add::kB}) {
         const ValueId other = in(i + 1, side == Add::kA ? Add::kB : Add::kA);
@@ -275,7 +244,8 @@ class Lowering {
 
   std::size_t gated(std::size_t i) {
     const std::size_t up = i + 1, silu = i + 2;
-    if (!few(i) || !few(up) || op<SiluMul>(silu) == nullptr || !same_x(i, up)) return 0;
+    if (!few(i) || !few(up) || op<SiluMul>(silu) == nullptr || !same_activations(*this, i, up))
+      return 0;
     const ValueInfo &a = info(in(i, Matmul::kWeight)), &b = info(in(up, Matmul::kWeight));
     if (a.dtype != b.dtype || a.shape != b.shape || !feeds_only(i, silu, SiluMul::kGate) ||
         !feeds_only(up, silu, SiluMul::kUp) ||
@@ -295,93 +265,45 @@ class Lowering {
     }
     int found = 0;
     std::size_t last = i;
-    for (std::size_t j = i + 1; j < nodes_.size() && found < readers(out_root(i)); ++j) {
-      if (op<Matmul>(j) == nullptr || in_root(j, Matmul::kX) != out_root(i)) continue;
+    for (std::size_t j = i + 1; j < size() && found < readers(i); ++j) {
+      if (op<Matmul>(j) == nullptr || in_value(j, Matmul::kX) != out_value(i)) continue;
       if (!fit(j).stages || address(in(j, Matmul::kX)) != address(out(i)) ||
           info(in(j, Matmul::kX)).shape != info(out(i)).shape ||
-          in_root(j, Matmul::kRows) != in_root(i, RmsNorm::kRows)) {
+          in_value(j, Matmul::kRows) != in_value(i, RmsNorm::kRows)) {
         return 0;
       }
       ++found;
       last = j;
     }
-    if (found == 0 || found != readers(out_root(i))) return 0;
+    if (found == 0 || found != readers(i)) return 0;
     // What it reads must still be there; a product may write what two nodes later would.
     const Extent x = places_.extent(in(i, RmsNorm::kX));
-    for (std::size_t j = i + 1; j < std::min(last + 3, nodes_.size()); ++j) {
+    for (std::size_t j = i + 1; j < std::min(last + 3, size()); ++j) {
       if (places_.extent(out(j)).overlaps(x)) return 0;
     }
-    left_[out_root(i)] = i;
+    left_[out_value(i)] = i;
     return 1;
   }
 
-  // A projection to heads: matmul, then where they are there bias, head norm, rope and append.
-  struct Projection {
-    std::size_t matmul = 0, next = 0;  // first node after it
-    std::size_t last = 0;              // whose output the chain has
-    ValueId bias = kNoValue, norm = kNoValue, table = kNoValue;
-    const Rope* rope = nullptr;
-    float eps = 0;
-  };
-  std::optional<Projection> projection(std::size_t i) const {
-    if (!few(i) || in(i, Matmul::kRows) != kNoValue) return std::nullopt;
-    Projection p;
-    p.matmul = p.last = i;
-    if (op<Add>(i + 1) != nullptr && feeds_only(p.last, i + 1, Add::kA) &&
-        info(in(i + 1, Add::kB)).shape.rank() == 1) {
-      p.bias = in(i + 1, Add::kB);
-      p.last = ++i;
-    }
-    if (const auto* norm = op<RmsNorm>(i + 1);
-        norm != nullptr && feeds_only(p.last, i + 1, RmsNorm::kX)) {
-      p.norm = in(i + 1, RmsNorm::kWeight);
-      p.eps = norm->eps;
-      p.last = ++i;
-    }
-    if (const auto* rope = op<Rope>(i + 1);
-        rope != nullptr && feeds_only(p.last, i + 1, Rope::kX)) {
-      p.rope = rope;
-      p.table = in(i + 1, Rope::kTable);
-      p.last = ++i;
-    }
-    p.next = i + 1;
-    return p;
-  }
-
-  // Keys, values, both appends and, of the same x, queries: as ops/self_attention.cpp adds them.
+  // Keys, values, both appends and, of the same x, queries.
   std::size_t heads(std::size_t i) {
-    const auto key = projection(i);
-    if (!key || key->rope == nullptr) return 0;
-    const auto value = projection(key->next);
-    if (!value || value->rope != nullptr || value->norm != kNoValue || !same_x(i, value->matmul)) {
-      return 0;
-    }
-    const std::size_t first = value->next, second = first + 1;
-    const auto *append_key = op<KvAppend>(first), *append_value = op<KvAppend>(second);
-    if (append_key == nullptr || append_value == nullptr ||
-        !feeds_only(key->last, first, KvAppend::kX) ||
-        !feeds_only(value->last, second, KvAppend::kX) ||
-        append_key->sinks != append_value->sinks ||
-        in_root(first, KvAppend::kPositions) != in_root(second, KvAppend::kPositions) ||
-        info(out(first)).shape != info(out(second)).shape ||
-        info(out(first)).dtype != info(out(second)).dtype ||
+    const auto run = match_heads(*this, i);
+    if (!run || !few(i) || !few(run->value.matmul)) return 0;
+    const ProjectionRun &key = run->key, &value = run->value;
+    const std::size_t first = run->append_key, second = run->append_value;
+    if (info(out(first)).dtype != info(out(second)).dtype ||
         dtype_info(info(out(first)).dtype).quantized) {
       return 0;
     }
-    auto query = projection(second + 1);
-    if (query && (query->rope == nullptr || query->table != key->table ||
-                  query->rope->pairing != key->rope->pairing || !same_x(i, query->matmul) ||
-                  (query->norm != kNoValue && key->norm != kNoValue && query->eps != key->eps))) {
-      query.reset();
-    }
-    std::size_t end = query ? query->next : second + 1;
+    const auto query = run->query && few(run->query->matmul) ? run->query : std::nullopt;
+    std::size_t end = query ? query->end() : second + 1;
     const Attention* attention = query ? attention_of(end, query->last, first, second) : nullptr;
 
     // Products of one type go together, into memory of our own: what lies between nodes may share its own.
-    std::vector<const Projection*> parts = {&*key, &*value};
+    std::vector<const ProjectionRun*> parts = {&key, &value};
     if (query) parts.push_back(&*query);
     std::vector<Extent> outs;
-    for (const Projection* part : parts) {
+    for (const ProjectionRun* part : parts) {
       const std::size_t bytes = dtype_bytes(Dtype::f32, info(out(part->matmul)).shape.elements());
       outs.push_back(links() ? lowered_.linked.take(bytes)
                              : take((bytes + kAlign - 1) / kAlign * kAlign, i, end));
@@ -404,20 +326,20 @@ class Lowering {
     call.tokens = row_count(info(in(i, Matmul::kX)));
     call.key_heads = static_cast<std::uint32_t>(cache.shape[1]);
     call.dim = static_cast<std::uint32_t>(cache.shape[2]);
-    call.eps = key->norm != kNoValue ? key->eps : query ? query->eps : 0;
-    call.half = key->rope->pairing == RopePairing::half;
+    call.eps = eps_of(key.norm != kNone || !query ? key : *query);
+    call.half = op<Rope>(key.rope)->pairing == RopePairing::half;
     call.cache = cache.dtype;
     call.capacity = row_count(cache);
-    call.sinks = static_cast<std::uint32_t>(append_key->sinks);
-    call.key = {outs[0].begin, address(key->bias), address(key->norm)};
-    call.value = {outs[1].begin, address(value->bias), 0};
+    call.sinks = static_cast<std::uint32_t>(op<KvAppend>(first)->sinks);
+    call.key = part_of(key, outs[0]);
+    call.value = part_of(value, outs[1]);
     if (query) {
-      call.query = {outs[2].begin, address(query->bias), address(query->norm)};
+      call.query = part_of(*query, outs[2]);
       call.query_heads = static_cast<std::uint32_t>(info(out(query->last)).shape[1]);
     }
-    const ValueId table = key->table, positions = in(first, KvAppend::kPositions);
+    const ValueId table = in(key.rope, Rope::kTable), positions = in(first, KvAppend::kPositions);
     const ValueId keys = out(first), values = out(second);
-    Step step{key->last, {}, {table, positions}, {keys, values}, outs};
+    Step step{key.last, {}, {table, positions}, {keys, values}, outs};
     const auto place = [=, places = &places_](FinishHeads& heads) {
       heads.table = places->address(table);
       heads.positions = places->address(positions);
@@ -457,18 +379,28 @@ class Lowering {
     return end - i;
   }
 
+  static constexpr std::size_t kNone = ProjectionRun::kNone;
+  float eps_of(const ProjectionRun& run) const {
+    return run.norm == kNone ? 0 : op<RmsNorm>(run.norm)->eps;
+  }
+  // What finishes a projection whose product is at `products`.
+  FinishHeads::Part part_of(const ProjectionRun& run, const Extent& products) const {
+    return {products.begin, run.bias == kNone ? 0 : address(in(run.bias, Add::kB)),
+            run.norm == kNone ? 0 : address(in(run.norm, RmsNorm::kWeight))};
+  }
+
   // Node i, if it is the attention of all tokens with these queries and nothing but the two caches.
   const Attention* attention_of(std::size_t i, std::size_t query, std::size_t append_key,
                                 std::size_t append_value) const {
     const auto* attention = op<Attention>(i);
     const auto reads = [&](Attention::Input input, std::size_t producer) {
-      return in_root(i, input) == out_root(producer) &&
+      return in_value(i, input) == out_value(producer) &&
              address(in(i, input)) == address(out(producer)) &&
              info(in(i, input)).shape == info(out(producer)).shape;
     };
     if (attention == nullptr || !feeds_only(query, i, Attention::kQuery) ||
         !reads(Attention::kKeys, append_key) || !reads(Attention::kValues, append_value) ||
-        in_root(i, Attention::kPositions) != in_root(append_key, KvAppend::kPositions)) {
+        in_value(i, Attention::kPositions) != in_value(append_key, KvAppend::kPositions)) {
       return nullptr;
     }
     for (const auto absent :
@@ -490,10 +422,9 @@ class Lowering {
   };
 
   const std::shared_ptr<Device>& device_;
-  const Graph& graph_;
   std::span<const NodeId> nodes_;
   Places& places_;
-  std::vector<int> readers_, readers_here_;  // by root value: in the graph, and among our nodes
+  std::vector<int> readers_here_;  // by root value: among our nodes
   std::map<NodeId, std::size_t> index_;
   std::map<ValueId, std::size_t> left_;  // norms, by their root, that products apply
   std::set<ValueId>
