@@ -9,6 +9,10 @@ function(l2a_compile_options target)
     # GCC 13 and 14 suspect every reference that a function with a temporary argument returns.
     target_compile_options(${target} PRIVATE -Wno-dangling-reference)
   endif()
+  if(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
+    # Instead of clang-tidy's bugprone-reserved-identifier, which looks at every name of every header.
+    target_compile_options(${target} PRIVATE -Wreserved-identifier)
+  endif()
   if(L2A_WERROR)
     target_compile_options(${target} PRIVATE -Werror)
   endif()
