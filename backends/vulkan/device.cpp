@@ -49,9 +49,11 @@ Tuning tuning_for(const PhysicalDevice& physical, const VulkanOptions& options) 
   tuning.workgroup = tuning.argmax_lanes = tuning.subgroup;
   tuning.matvec_rows = 4;
   tuning.matvec_row_a_lane = true;
-  // A load that is the same for all lanes is one load with Mesa 26.2, and one a lane with 22.3.
-  tuning.matvec_share_x =
-      physical.properties.apiVersion < VK_MAKE_API_VERSION(0, 1, 4, 0) && tuning.subgroup >= 8;
+  // A load that is the same for all lanes is one load with Mesa 26.2, and one a lane with 22.3, which also takes minutes to
+  // compile so many sums.
+  const bool loads_once = physical.properties.apiVersion >= VK_MAKE_API_VERSION(0, 1, 4, 0);
+  tuning.matvec_share_x = !loads_once && tuning.subgroup >= 8;
+  tuning.matvec_many_tokens = loads_once ? 16 : 0;
   tuning.tile_lanes_rows = tuning.subgroup;
   tuning.tile_lanes_tokens = 1;
   tuning.tile_rows = 8;

@@ -27,6 +27,8 @@ struct Tuning {
   std::uint32_t matvec_rows = 2;      // weight rows of a subgroup, or of a lane
   bool matvec_row_a_lane = false;     // lanes on rows of their own, not along the same rows
   bool matvec_share_x = false;        // then: each loads a part of x for all, not all of them all
+  // Then: of how many tokens a lane has the sums, of prompts too; 0: those are matmul.comp's.
+  std::uint32_t matvec_many_tokens = 0;
   // products.comp for few tokens, with nodes joined (lowering.h); with integer dot products, also of
   // quantized weights.
   bool joins = false, integer_dots = false;

@@ -47,15 +47,18 @@ void record_matmul(const Call& call) {
   const Tuning& tuning = call.tuning();
   const ValueId rows = call.id(Matmul::kRows);
   const std::uint32_t compact = call.present(Matmul::kRows) ? 1 : 0;
-  if (push.tokens <= kMatvecTokens) {
-    const std::uint32_t tokens = std::bit_ceil(push.tokens);
+  if (push.tokens <= kMatvecTokens || tuning.matvec_many_tokens > 0) {
+    const bool few = push.tokens <= kMatvecTokens;
+    const std::uint32_t tokens = few ? std::bit_ceil(push.tokens) : tuning.matvec_many_tokens;
     const std::uint32_t each =
         std::max(tuning.matvec_rows / tokens, std::min(tuning.matvec_rows, 2u));
     if (tuning.matvec_row_a_lane) {
-      call.recorder.dispatch(
-          shader_for("matvec_row_a_lane", weight.dtype), tuning.subgroup,
-          {kind, each, tokens, compact, tuning.matvec_share_x ? 1u : 0u}, push,
-          {.x = ceil_div(push.outputs, each * tuning.subgroup), .rows = rows, .tile = tokens});
+      call.recorder.dispatch(shader_for("matvec_row_a_lane", weight.dtype), tuning.subgroup,
+                             {kind, each, tokens, compact, tuning.matvec_share_x ? 1u : 0u}, push,
+                             {.x = ceil_div(push.outputs, each * tuning.subgroup),
+                              .y = ceil_div(push.tokens, tokens),
+                              .rows = rows,
+                              .tile = tokens});
     } else {
       call.recorder.dispatch(shader_for("matvec", weight.dtype), tuning.subgroup,
                              {kind, each, tokens, compact}, push,

@@ -1,6 +1,6 @@
-// y[t, n] = x[t] . w[n] for a few tokens, as matvec.comp, for devices that are CPUs: there the loads of
+// y[t, n] = x[t] . w[n], as matvec.comp, for devices that are CPUs: there the loads of
 // neighbouring lanes are no cheaper than others, so every lane has kRows rows of its own, and x is the
-// same for all lanes.
+// same for all lanes. Of more tokens than a group has, other groups read the rows again.
 //
 // That reads as many rows at once as a group has, a chunk of each at a time, which is more than hardware
 // keeps track of where chunks are half a cache line. So of quantized rows, which follow one another in
