@@ -50,7 +50,7 @@ class Links {
   VkDeviceAddress address() const { return head_.address(); }
   // Prepares a run: nothing is written. A barrier must follow.
   void reset(VkCommandBuffer commands, const LinkMemory& memory) const;
-  // Whether a wait of the last run was given up.
+  // Whether a wait was ever given up: the marks stay, as links are not used after that.
   bool failed() const;
 
  private:

@@ -1,8 +1,8 @@
 // Products with a weight and rows of one: shaders/weights.glsl reads every dtype.
 //
 // Up to kMatvecTokens tokens are bound by reading the weights, more by arithmetic; each has its shader, the latter
-// one of cooperative matrices where the device has them. A
-// compact left side runs the one that its upper bound asks for, on the rows that it has.
+// one of cooperative matrices where the device has them; but where matvec_many_tokens says so (device.h), the first has
+// both. A compact left side runs the one that its upper bound asks for, on the rows that it has.
 #include "ops/matmul.h"
 
 #include <algorithm>
@@ -47,8 +47,8 @@ void record_matmul(const Call& call) {
   const Tuning& tuning = call.tuning();
   const ValueId rows = call.id(Matmul::kRows);
   const std::uint32_t compact = call.present(Matmul::kRows) ? 1 : 0;
-  if (push.tokens <= kMatvecTokens || tuning.matvec_many_tokens > 0) {
-    const bool few = push.tokens <= kMatvecTokens;
+  const bool few = push.tokens <= kMatvecTokens;
+  if (few || tuning.matvec_many_tokens > 0) {
     const std::uint32_t tokens = few ? std::bit_ceil(push.tokens) : tuning.matvec_many_tokens;
     const std::uint32_t each =
         std::max(tuning.matvec_rows / tokens, std::min(tuning.matvec_rows, 2u));
